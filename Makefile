@@ -1,0 +1,50 @@
+PYTHON ?= python3.11
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lock clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@echo "promolake: make TARGET"
+	@sed -n 's/^\([a-z]*\):.*## /  \1	/p' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## a virtual environment in ./.venv from the locked requirements, and the jars
+
+$(INSTALLED): requirements-build.lock requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null \
+		|| { echo "promolake needs Python 3.11 or 3.12, and $(PYTHON) is not one: install it, or name it with make PYTHON=..." >&2; exit 3; }
+	@echo "[1/4] a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV) \
+		|| { echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: python3.11-venv)." >&2; exit 3; }
+	@echo "[2/4] the locked requirements (pyspark alone is 430 MB: a minute or more)"
+	@# pyspark comes as source: it is built with the locked tools, not with the newest ones of the day.
+	@$(VENV)/bin/pip install --quiet --require-hashes -r requirements-build.lock
+	@$(VENV)/bin/pip install --no-build-isolation --require-hashes -r requirements.lock
+	@echo "[3/4] promolake itself"
+	@$(VENV)/bin/pip install --quiet --no-build-isolation --no-deps -e .
+	@echo "[4/4] the jars of Delta, Spark's Kafka source and the Kafka broker"
+	@$(VENV)/bin/python -m promolake.engine.jars
+	@touch $@
+
+demo: $(INSTALLED) ## a promotion day from a real Kafka broker into gold tables; MINUTES=2 RATE=1000 SEED=7 as you like
+	@$(VENV)/bin/promolake demo $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RATE),--rate $(RATE)) $(if $(SEED),--seed $(SEED))
+
+test: $(INSTALLED) ## every test; ARGS="-k words" for some of them
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(INSTALLED) ## style, the rooms' import contracts, this machine and its settings
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/promolake check
+
+LOCK := uv pip compile --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --quiet
+
+lock: ## both requirements files anew from pyproject.toml (needs uv)
+	@$(LOCK) pyproject.toml --group dev --output-file requirements.lock
+	@$(LOCK) --group build --constraint requirements.lock --output-file requirements-build.lock
+
+clean: ## removes what make and the tools made here; never a lake
+	@rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find src tests pipelines -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,81 @@
+"""From the bytes of a message to text that is safe to parse, and from JSON text to its fields, with every way it can be broken named."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from promolake.core.topic import Topic
+
+MAX_BYTES = 64 * 1024
+"""A value above this is quarantined unparsed: no contract needs it, and one huge row must not slow a batch."""
+
+MAX_DEPTH = 1000
+"""The nesting depth at which Jackson itself gives up (StreamReadConstraints)."""
+
+CORRUPT = "_corrupt"
+_BOM = b"\xef\xbb\xbf"
+_NON_FINITE = r":\s*[+-]?(NaN|Infinity|INF)\b"
+
+
+def text(value: Column) -> Column:
+    """The value as text, a UTF-8 byte order mark removed; NULL where `envelope_problem` names a reason."""
+    unmarked = F.when(F.substring(value, 1, 3) == F.lit(_BOM), F.substring(value, 4, MAX_BYTES)).otherwise(value)
+    return F.when(envelope_problem(value).isNull(), unmarked.cast("string"))
+
+
+def envelope_problem(value: Column) -> Column:
+    """Why the bytes cannot be parsed at all: tombstone, empty, oversize, bad_utf8; NULL when they can."""
+    return (
+        F.when(value.isNull(), "tombstone")
+        .when(F.octet_length(value) == 0, "empty")
+        .when(F.octet_length(value) > MAX_BYTES, "oversize")
+        .when(~F.is_valid_utf8(value.cast("string")), "bad_utf8")
+    )
+
+
+def json_fields(text: Column, topic: Topic) -> Column:
+    """The payload's promised fields as a struct of exact source texts (`1.10` stays `1.10`), nested ones nested.
+
+    Everything is read as text because Spark's own conversions lose what a reason needs: they round decimals, accept NaN and turn a
+    wrong type into NULL (reliability.md 3.6). Types are decided in columns/typed.py.
+    """
+    options = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": CORRUPT, "allowSingleQuotes": "false"}
+    return F.from_json(text, _schema(topic), options)
+
+
+def json_problem(text: Column, fields: Column) -> Column:
+    """Why the text is not exactly one JSON object of the contract's shape; NULL when it is. `fields` is `json_fields(text)`.
+
+    `from_json` accepts what follows the first object and lets the last of two equal keys win; the text between brackets must
+    therefore also be an array of exactly one element, and a VARIANT (which refuses duplicate keys).
+    """
+    bracketed = F.concat(F.lit("["), text, F.lit("]"))
+    elements = F.json_array_length(bracketed)
+    is_object = F.ltrim(text).startswith("{")
+    depth = F.length(F.regexp_replace(text, r"[^\[{]", ""))
+    unreadable = (
+        F.when(text.rlike(_NON_FINITE), "not_finite")
+        .when(depth > MAX_DEPTH, "too_deep")
+        .when(is_object & fields[CORRUPT].isNull(), "trailing_data")
+        .otherwise("malformed_json")
+    )
+    return (
+        F.when(elements.isNull(), unreadable)
+        .when(~is_object, "not_an_object")
+        .when(elements > 1, "trailing_data")
+        .when(F.try_parse_json(bracketed).isNull(), F.when(fields[CORRUPT].isNull(), "duplicate_key").otherwise("malformed_json"))
+        .when(fields[CORRUPT].isNotNull(), "wrong_type:payload")
+    )
+
+
+def _schema(topic: Topic) -> str:
+    nested: dict[str, list[str]] = {}
+    columns: list[str] = []
+    for field in topic.fields:
+        if len(field.path) == 1:
+            columns.append(f"`{field.name}` STRING")
+        else:
+            nested.setdefault(field.path[0], []).append(f"`{field.path[1]}`: STRING")
+    columns += [f"`{name}` STRUCT<{', '.join(inner)}>" for name, inner in nested.items()]
+    return ", ".join([*columns, f"`{CORRUPT}` STRING"])

@@ -1,0 +1,1 @@
+"""The nouns of the house. Nothing here reads, writes, or imports Spark at run time."""

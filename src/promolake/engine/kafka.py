@@ -1,0 +1,123 @@
+"""The broker as promolake's jobs meet it: waiting for it, topics, producing, offsets, and the options Spark reads it with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from promolake.core.errors import BrokerAway
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""The largest record batch a broker takes by default, and the largest request a producer sends."""
+
+ATTEMPT_MS = 2_000
+SAY_EVERY_S = 5.0
+
+
+def cluster_id(bootstrap: str, timeout_ms: int = ATTEMPT_MS) -> str | None:
+    """The id of the cluster that answers a metadata request at `bootstrap` (`host:port[,host:port]`), or None when none answers."""
+    try:
+        with _admin(bootstrap, timeout_ms) as admin:
+            return admin.describe_cluster()["cluster_id"]
+    except (BrokerAway, KafkaError, OSError):
+        return None
+
+
+def wait_for_broker(bootstrap: str, timeout_s: float, say: Callable[[str], None]) -> None:
+    """Returns when a broker answers; tells `say` every few seconds while none does. Raises BrokerAway after `timeout_s`."""
+    began = time.monotonic()
+    said = 0.0
+    while cluster_id(bootstrap) is None:
+        waited = time.monotonic() - began
+        if waited >= timeout_s:
+            raise _away(bootstrap)
+        if not said or waited - said >= SAY_EVERY_S:
+            say(f"waiting for the Kafka broker at {bootstrap} ({waited:.0f} s)")
+            said = waited
+        time.sleep(0.2)  # a refused connection fails at once
+
+
+def ensure_topics(bootstrap: str, names: Iterable[str], partitions: int = 2) -> list[str]:
+    """Creates the topics that are not there yet and returns their names; a topic that exists keeps its partitions."""
+    with _admin(bootstrap) as admin:
+        missing = sorted(set(names) - set(admin.list_topics()))
+        for name in missing:
+            try:
+                admin.create_topics({name: {"num_partitions": partitions}})
+            except TopicAlreadyExistsError:  # another process was faster
+                continue
+        admin.wait_for_topics(missing)
+    return missing
+
+
+def producer(bootstrap: str) -> KafkaProducer:
+    """A producer that loses nothing and repeats nothing: idempotent, acknowledged by every replica, batching for 25 ms.
+
+    Keys and values are bytes; a record over 1 MiB is refused by `send`. The caller flushes and closes. Raises BrokerAway.
+    """
+    try:
+        return KafkaProducer(
+            bootstrap_servers=bootstrap.split(","),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=25,
+            batch_size=128 * 1024,
+            max_request_size=MAX_MESSAGE_BYTES,
+            # A broker that restarts is waited for instead of losing what was handed over.
+            delivery_timeout_ms=600_000,
+            allow_auto_create_topics=False,
+        )
+    except KafkaError as problem:
+        raise _away(bootstrap) from problem
+
+
+def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """The offset after the last record by (topic, partition), of every partition of the topics that exist. Raises BrokerAway."""
+    with _admin(bootstrap) as admin:
+        wanted = {
+            TopicPartition(topic["name"], partition["partition_index"]): OffsetSpec.LATEST
+            for topic in admin.describe_topics(list(topics))
+            for partition in topic["partitions"]
+        }
+        found = admin.list_partition_offsets(wanted) if wanted else {}
+    return {(place.topic, place.partition): end.offset for place, end in found.items()}
+
+
+def reader_options(bootstrap: str, topics: Iterable[str], max_offsets: int) -> dict[str, str]:
+    """Options of Spark's `kafka` source: all topics from their first record, at most `max_offsets` records per micro-batch.
+
+    A lost offset fails the stream: silence about lost data would be worse.
+    """
+    return {
+        "kafka.bootstrap.servers": bootstrap,
+        "subscribe": ",".join(topics),
+        "startingOffsets": "earliest",
+        "includeHeaders": "true",
+        "failOnDataLoss": "true",
+        "maxOffsetsPerTrigger": str(max_offsets),
+        # Fewer, larger fetches: the client's 500 records per poll and 1 MiB per partition starve a batch of 100,000.
+        "kafka.max.poll.records": "10000",
+        "kafka.max.partition.fetch.bytes": str(8 * MAX_MESSAGE_BYTES),
+        "kafka.fetch.max.wait.ms": "100",
+    }
+
+
+@contextmanager
+def _admin(bootstrap: str, timeout_ms: int = 10_000) -> Iterator[KafkaAdminClient]:
+    try:
+        client = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=timeout_ms)
+    except KafkaError as problem:
+        raise _away(bootstrap) from problem
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _away(bootstrap: str) -> BrokerAway:
+    return BrokerAway(f"No Kafka broker answers at {bootstrap}.", "Start it, or correct the bootstrap address.")

@@ -1,0 +1,231 @@
+"""The one door to the Delta tables: create, read, append, upsert, overwrite, each write at most once per transaction.
+
+Spark computes; delta-rs commits what is small (40 times cheaper per commit), Spark writes what is large; both record the same
+transaction identifiers, `txn {appId, version}` (Delta PROTOCOL.md, "Transaction Identifiers"), and each sees the other's.
+On a local disk exactly one process may write a table (reliability.md 0.1): the home's lock sees to that.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction
+from deltalake.exceptions import TableNotFoundError
+from deltalake.writer import write_deltalake
+from pyspark.sql import DataFrame, SparkSession
+
+from promolake.core.table import Table, Written
+from promolake.engine.arrow import arrow_schema, conformed
+
+WINDOW = "window_start"
+CHECKPOINT_EVERY = "50"  # commits between Delta log checkpoints: a reader replays at most that many small files
+
+
+@dataclass(frozen=True)
+class Txn:
+    """Who writes and for the how-manieth time: a write whose version the table has already seen from this app is skipped."""
+
+    app: str
+    version: int
+
+    def step(self, name: str) -> Txn:
+        """A transaction of its own for one of several commits a write takes."""
+        return Txn(f"{self.app}#{name}", self.version)
+
+
+class Lakehouse:
+    """The tables under `root`, one directory per `layer/name`. `spark_above` is the row count above which Spark writes."""
+
+    def __init__(self, root: Path, spark: Callable[[], SparkSession] | None = None, spark_above: int = 1_000_000) -> None:
+        self.root = root
+        self._spark = spark
+        self._spark_above = spark_above
+        self._open: dict[str, DeltaTable] = {}
+        self._newest: dict[str, datetime] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def path(self, table: Table) -> str:
+        return str(self.root / table.layer / table.short)
+
+    def exists(self, table: Table) -> bool:
+        return DeltaTable.is_deltatable(self.path(table))
+
+    def create(self, tables: Iterable[Table]) -> None:
+        """Creates what is not there yet, empty, with its column descriptions and without deletion vectors (any Delta reader reads it)."""
+        for table in tables:
+            if not self.exists(table):
+                settings = {"delta.checkpointInterval": CHECKPOINT_EVERY, "delta.dataSkippingStatsColumns": ",".join(table.stats)}
+                DeltaTable.create(self.path(table), arrow_schema(table), mode="ignore", name=table.name, description=table.description, configuration=settings)
+
+    # --- reading ---------------------------------------------------------------------------------------------------------------
+
+    def version(self, table: Table) -> int:
+        with self._alone(table):
+            return self._fresh(table).version()
+
+    def transaction(self, table: Table, app: str) -> int:
+        """The last version the app committed to the table, -1 when none."""
+        with self._alone(table):
+            seen = self._fresh(table).transaction_version(app)
+        return -1 if seen is None else seen
+
+    def read(self, table: Table, columns: Iterable[str], where: str = "") -> pa.Table:
+        """The columns of the rows that keep the condition (SQL over the table's columns); files are skipped by their statistics."""
+        with self._alone(table):
+            delta = self._fresh(table)
+            query = QueryBuilder().register("t", delta)
+            schema = pa.schema([arrow_schema(table).field(name).remove_metadata() for name in columns])
+            names = ", ".join(f'"{name}"' for name in schema.names)
+            found = query.execute(f"SELECT {names} FROM t" + (f" WHERE {where}" if where else "")).read_all()
+        return pa.table(found).cast(schema)  # DataFusion answers in string views, which Arrow cannot filter by
+
+    def frame(self, table: Table) -> DataFrame:
+        """The table as a static Spark frame."""
+        return self._session.read.format("delta").load(self.path(table))
+
+    def _fresh(self, table: Table) -> DeltaTable:
+        try:
+            if table.name not in self._open:
+                self._open[table.name] = DeltaTable(self.path(table))
+            else:
+                self._open[table.name].update_incremental()
+        except TableNotFoundError:
+            self.create([table])
+            self._open[table.name] = DeltaTable(self.path(table))
+        return self._open[table.name]
+
+    # --- writing ---------------------------------------------------------------------------------------------------------------
+
+    def append(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
+        """Adds the rows; False when this transaction was committed before (or there is nothing to add)."""
+        with self._alone(table):
+            delta = self._fresh(table)
+            if rows.num_rows == 0 or _seen(delta, txn):
+                return False
+            if rows.num_rows > self._spark_above:
+                self._append_by_spark(table, rows, txn)
+            else:
+                write_deltalake(delta, conformed(rows, table), mode="append", commit_properties=_properties(txn))
+            return True
+
+    def upsert(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
+        """Adds to (ACCUMULATE) or takes the place of (REPLACE) the row of each grain; False when committed before or empty.
+
+        `rows` has one row per grain. For tables of windows it takes up to two commits: rows of windows the table already reaches are
+        merged first, rows of newer windows are appended last. So a file holds the windows of few batches and a merge rewrites only
+        those; merged together, each batch would rewrite the whole table. The merge does not change which windows are newer, so a
+        replay that finds only the first commit splits the rows the same way.
+        """
+        with self._alone(table):
+            delta = self._fresh(table)
+            if rows.num_rows == 0 or _seen(delta, txn):
+                return False
+            rows = conformed(rows, table)
+            known, newer = self._split(table, delta, rows)
+            if known.num_rows:
+                merging = txn.step("known") if newer.num_rows else txn
+                if not _seen(delta, merging):
+                    self._merge(table, delta, known, merging)
+                    delta.update_incremental()
+            if newer.num_rows:
+                write_deltalake(delta, newer, mode="append", commit_properties=_properties(txn))
+                self._newest[table.name] = pc.max(newer[WINDOW]).as_py()
+            return True
+
+    def overwrite(self, table: Table, rows: pa.Table | DataFrame, txns: Iterable[Txn] = (), where: str = "") -> None:
+        """Puts the rows in place of all rows (or of those that keep `where`) in one commit, which also records the transactions."""
+        with self._alone(table):
+            delta = self._fresh(table)
+            self._newest.pop(table.name, None)
+            if isinstance(rows, DataFrame):
+                rows = rows.select(*table.column_names).toArrow()
+            properties = CommitProperties(app_transactions=[Transaction(txn.app, txn.version) for txn in txns])
+            write_deltalake(delta, conformed(rows, table), mode="overwrite", predicate=where or None, commit_properties=properties)
+
+    def _split(self, table: Table, delta: DeltaTable, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+        if WINDOW not in table.grain:
+            return rows, rows.slice(0, 0)
+        newest = self._newest.get(table.name) or _newest_window(delta)
+        if newest is None:
+            return rows.slice(0, 0), rows
+        self._newest[table.name] = newest
+        is_newer = pc.greater(rows[WINDOW], pa.scalar(newest, pa.timestamp("us", "UTC")))
+        return rows.filter(pc.invert(is_newer)), rows.filter(is_newer)
+
+    def _merge(self, table: Table, delta: DeltaTable, rows: pa.Table, txn: Txn) -> None:
+        if rows.num_rows > self._spark_above:
+            self._merge_by_spark(table, rows, txn)
+            return
+        on = " AND ".join(f't."{name}" = s."{name}"' for name in table.grain)
+        on += "".join(f" AND t.{name} >= {sql_time(pc.min(rows[name]))} AND t.{name} <= {sql_time(pc.max(rows[name]))}" for name in table.stats)
+        merge = delta.merge(rows, on, source_alias="s", target_alias="t", commit_properties=_properties(txn))
+        merge.when_matched_update(_updates(table)).when_not_matched_insert_all().execute()
+
+    # --- Spark's hand: the same two writes for what is too large for the driver's writer --------------------------------------------
+
+    @property
+    def _session(self) -> SparkSession:
+        if self._spark is None:
+            raise RuntimeError("this lakehouse was opened without a Spark session")
+        return self._spark()
+
+    def _append_by_spark(self, table: Table, rows: pa.Table, txn: Txn) -> None:
+        frame = self._session.createDataFrame(conformed(rows, table))
+        writer = frame.write.format("delta").mode("append").option("txnAppId", txn.app).option("txnVersion", txn.version)
+        writer.save(self.path(table))
+
+    def _merge_by_spark(self, table: Table, rows: pa.Table, txn: Txn) -> None:
+        session = self._session.newSession()  # its own settings: the transaction must not leak to another thread's write
+        session.conf.set("spark.databricks.delta.write.txnAppId", txn.app)
+        session.conf.set("spark.databricks.delta.write.txnVersion", str(txn.version))
+        session.createDataFrame(rows).createOrReplaceTempView("s")
+        on = " AND ".join(f"t.`{name}` = s.`{name}`" for name in table.grain)
+        updates = ", ".join(f"{name} = {value}" for name, value in _updates(table).items())
+        session.sql(f"MERGE INTO delta.`{self.path(table)}` t USING s ON {on} WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT *")
+
+    @contextmanager
+    def _alone(self, table: Table) -> Iterator[None]:
+        with self._guard:
+            lock = self._locks.setdefault(table.name, threading.Lock())
+        with lock:
+            yield
+
+
+def _seen(delta: DeltaTable, txn: Txn) -> bool:
+    seen = delta.transaction_version(txn.app)
+    return seen is not None and seen >= txn.version
+
+
+def _properties(txn: Txn) -> CommitProperties:
+    return CommitProperties(app_transactions=[Transaction(txn.app, txn.version)])
+
+
+def _updates(table: Table) -> dict[str, str]:
+    """What a matched row becomes. Window ends do not add; every other figure of an accumulating table does."""
+    adds = table.written is Written.ACCUMULATE
+    return {name: f"t.{name} + s.{name}" if adds and name != "window_end" else f"s.{name}" for name in table.figures}
+
+
+def _newest_window(delta: DeltaTable) -> datetime | None:
+    found = QueryBuilder().register("t", delta).execute(f"SELECT max({WINDOW}) AS newest FROM t").read_all()
+    newest = pa.table(found)["newest"][0].as_py()
+    return newest.astimezone(UTC) if newest else None
+
+
+def sql_time(value: pa.Scalar) -> str:
+    """A timestamp as an SQL literal."""
+    return f"'{value.as_py().astimezone(UTC).isoformat()}'"
+
+
+def time_ranges(column: str, ranges: Iterable[tuple[datetime, datetime]]) -> str:
+    """An SQL condition: `column` lies in one of the half-open ranges [from, to)."""
+    parts = [f"({column} >= '{low.astimezone(UTC).isoformat()}' AND {column} < '{high.astimezone(UTC).isoformat()}')" for low, high in ranges]
+    return " OR ".join(parts) if parts else "false"

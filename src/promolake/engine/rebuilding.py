@@ -1,0 +1,131 @@
+"""Recomputing tables in batch from bronze, with the functions the stream uses; and settling joins when all there is has been taken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from promolake.core.errors import SettingsError
+from promolake.core.flow import Hallway, Ingest, Join, Metric, Reads
+from promolake.core.table import Table
+from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
+from promolake.engine.scan import ID_CONFLICT, with_key
+from promolake.silver.entity import VIOLATIONS, parsed, quarantine_rows, silver_rows
+
+_FATE = "_fate"
+
+
+class Rebuilder:
+    """Rebuilds silver and gold tables of one lake. `app` is the transaction name of the query that streams into them, if any did."""
+
+    def __init__(self, hallway: Hallway, spark: SparkSession, lake: Lakehouse, key: bytes, app: str | None) -> None:
+        self._hallway = hallway
+        self._spark = spark
+        self._lake = lake
+        self._key = key
+        self._app = app
+        self._sorted: dict[str, DataFrame] = {}
+
+    def rebuild(self, names: Sequence[str], say: Callable[[str], None]) -> None:
+        """Overwrites each named table (`gold.x`, `silver.x` with its quarantine, or just `x`), each in one commit.
+
+        Raises SettingsError for a name that is none.
+        """
+        by_name = {flow.table.name: flow for flow in (*self._hallway.ingests, *self._hallway.metrics, *self._hallway.joins)}
+        by_name |= {flow.table.short: flow for flow in by_name.values()}
+        unknown = [name for name in names if name not in by_name]
+        if unknown:
+            raise SettingsError(f"No table {unknown[0]} can be rebuilt.", f"Tables: {', '.join(sorted(n for n in by_name if '.' in n))}.")
+        for name in names:
+            flow = by_name[name]
+            say(f"rebuilding {flow.table.name}")
+            if isinstance(flow, Ingest):
+                self._lake.overwrite(flow.table, self.silver(flow), self._stamps(flow.table, [flow.bronze]))
+                self._lake.overwrite(flow.quarantine, self.quarantine(flow), self._stamps(flow.quarantine, [flow.bronze]))
+            else:
+                self._lake.overwrite(flow.table, self.gold(flow), self._stamps(flow.table, [reads.table for reads in flow.reads]))
+
+    def silver(self, flow: Ingest) -> DataFrame:
+        """The entity's rows as bronze gives them: valid, and of each id and UTC date the first that came."""
+        return self._fates(flow).where(F.col(_FATE) == "new").select(*flow.table.column_names)
+
+    def quarantine(self, flow: Ingest) -> DataFrame:
+        """The topic's rows that break a rule, and those that give another event under an id already taken."""
+        broken = quarantine_rows(self._parsed(flow), flow)
+        conflicts = self._fates(flow).where(F.col(_FATE) == "conflict").select("partition", "offset")
+        clashing = self._lake.frame(flow.bronze).join(conflicts, ["partition", "offset"]).withColumn(VIOLATIONS, F.array(F.lit(ID_CONFLICT)))
+        return broken.unionByName(clashing.select(*flow.quarantine.column_names))
+
+    def gold(self, flow: Metric | Join) -> DataFrame:
+        """The table as bronze gives it."""
+        entities = {one.table.name: one for one in self._hallway.ingests}
+        frames = [self.silver(entities[reads.table.name]).select(*reads.columns) for reads in flow.reads]
+        rows = flow.function(*frames)
+        return flow.settled(rows) if isinstance(flow, Join) else rows
+
+    def _parsed(self, flow: Ingest) -> DataFrame:
+        return parsed(with_key(self._lake.frame(flow.bronze), self._key), [flow])
+
+    def _fates(self, flow: Ingest) -> DataFrame:
+        """Valid rows, each marked new, duplicate or conflict. Same order as the stream's: by batch, then by Kafka position."""
+        if flow.table.name not in self._sorted:
+            same = Window.partitionBy("event_id", F.to_date("event_time")).orderBy("ingested_at", "partition", "offset")
+            first = F.first("payload_hash").over(same.rowsBetween(Window.unboundedPreceding, Window.currentRow))
+            fate = F.when(F.row_number().over(same) == 1, "new").when(first == F.col("payload_hash"), "duplicate").otherwise("conflict")
+            self._sorted[flow.table.name] = silver_rows(self._parsed(flow), flow).withColumn(_FATE, fate).persist()
+        return self._sorted[flow.table.name]
+
+    def _stamps(self, table: Table, sources: Sequence[Table]) -> list[Txn]:
+        """The transaction of the last batch the rebuilt table contains: a crashed batch that is replayed must not add itself again."""
+        if self._app is None:
+            return []
+        versions = [self._lake.transaction(source, f"{self._app}:{source.name}") for source in sources]
+        newest = max(versions, default=-1)
+        return [Txn(f"{self._app}:{table.name}", newest)] if newest >= 0 else []
+
+
+class Settler:
+    """Makes joins exact once all there is has been taken: what the watermark left out or held back is computed in batch from silver."""
+
+    def __init__(self, lake: Lakehouse, marks: Path) -> None:
+        self._lake = lake
+        self._marks = marks
+
+    def settle(self, join: Join) -> bool:
+        """Recomputes the span of event time that rows new since the last settling can touch; False when there are none."""
+        span, mark = self._span(join)
+        if span is None:
+            return False
+        low, high = span
+        reach = timedelta(minutes=join.reach_minutes)
+        first, *others = join.reads
+        frames = [self._between(first, low, high), *(self._between(reads, low - reach, high) for reads in others)]
+        within = time_ranges("event_time", [(low, high + timedelta(microseconds=1))])
+        self._lake.overwrite(join.table, join.settled(join.function(*frames)), where=within)
+        self._marks.parent.mkdir(parents=True, exist_ok=True)
+        self._marks.write_text(json.dumps(self._known() | {join.table.name: mark.isoformat()}))
+        return True
+
+    def _between(self, reads: Reads, low: datetime, high: datetime) -> DataFrame:
+        rows = self._lake.frame(reads.table).where(F.col("event_time").between(F.lit(low), F.lit(high)))
+        return rows.select(*reads.columns)
+
+    def _span(self, join: Join) -> tuple[tuple[datetime, datetime] | None, datetime]:
+        since = datetime.fromisoformat(self._known().get(join.table.name, "1970-01-01T00:00:00+00:00"))
+        lows, highs, marks = [], [], [since]
+        for n, reads in enumerate(join.reads):
+            new = self._lake.read(reads.table, ("event_time", "ingested_at"), f"ingested_at > '{since.astimezone(UTC).isoformat()}'")
+            if new.num_rows:
+                lows.append(pc.min(new["event_time"]).as_py())
+                highs.append(pc.max(new["event_time"]).as_py() + (timedelta(minutes=join.reach_minutes) if n else timedelta()))
+                marks.append(pc.max(new["ingested_at"]).as_py())
+        return ((min(lows), max(highs)) if lows else None), max(marks)
+
+    def _known(self) -> dict[str, str]:
+        return json.loads(self._marks.read_text()) if self._marks.exists() else {}

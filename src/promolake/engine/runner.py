@@ -1,0 +1,195 @@
+"""Runs flows: which share a scan, one lock over what they write, waiting for the broker, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatchcase
+
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from promolake.core.errors import FlowFailed, SettingsError
+from promolake.core.flow import Hallway, Join
+from promolake.core.table import Table
+from promolake.engine import kafka
+from promolake.engine.forwarding import Forwarder
+from promolake.engine.gate import Gate
+from promolake.engine.joining import JoinQuery
+from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.ledger import LEDGER
+from promolake.engine.lock import writing
+from promolake.engine.rebuilding import Settler
+from promolake.engine.scan import Scan
+from promolake.engine.session import stream_session
+from promolake.settings import Settings, pseudonym_key
+
+MAIN = "main"
+POLL_SECONDS = 0.2
+Say = Callable[[str], None]
+
+
+def chosen(hallway: Hallway, only: Sequence[str]) -> Hallway:
+    """The flows named in `only` (table names with or without layer, `*` allowed), and what they need in the same scan; all by default.
+
+    A metric is fed inside the scan of its topics, so naming it brings their ingests along. Raises SettingsError for an unknown name.
+    """
+    if not only:
+        return hallway
+
+    def named(name: str) -> bool:
+        return any(fnmatchcase(name, one) or fnmatchcase(name.split(".")[-1], one) for one in only)
+
+    names = [*(table.name for table in hallway.tables), *(forward.name for forward in hallway.forwards)]
+    for one in only:
+        if not any(fnmatchcase(name, one) or fnmatchcase(name.split(".")[-1], one) for name in names):
+            raise SettingsError(f"There is no flow {one}.", f"Flows: {', '.join(names)}.")
+    metrics = tuple(flow for flow in hallway.metrics if named(flow.table.name))
+    forwards = tuple(flow for flow in hallway.forwards if named(flow.name))
+    needed = {reads.table.name for flow in metrics for reads in flow.reads} | {flow.reads.name for flow in forwards}
+    ingests = tuple(
+        flow for flow in hallway.ingests if flow.table.name in needed or any(named(t.name) for t in (flow.bronze, flow.table, flow.quarantine))
+    )
+    return Hallway(ingests, metrics, tuple(flow for flow in hallway.joins if named(flow.table.name)), forwards)
+
+
+class Runner:
+    """One process's flows over one lake. `query` names the scan, its checkpoint and its transactions."""
+
+    def __init__(self, settings: Settings, bootstrap: str, spark: SparkSession, flows: Hallway, query: str, say: Say) -> None:
+        self._settings = settings
+        self._bootstrap = bootstrap
+        self._flows = flows
+        self._query = query
+        self._say = say
+        self._spark = stream_session(spark)
+        self.lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
+        self._stopping = threading.Event()
+
+    @property
+    def tables(self) -> list[Table]:
+        return [*self._flows.tables, *([LEDGER] if self._flows.ingests else [])]
+
+    def stop(self) -> None:
+        """Asks for an orderly end: the batch in hand is finished first."""
+        self._stopping.set()
+
+    def run(self, once: bool = False) -> None:
+        """Runs until `stop`, or with `once` until all there is has been taken and the joins are exact.
+
+        Raises HomeInUse, BrokerAway, FlowFailed.
+        """
+        with writing(self._settings.home, self.tables):
+            self._claim_feeds()
+            self.lake.create([*self.tables, *(reads.table for join in self._flows.joins for reads in join.reads)])
+            if once:
+                self._once()
+            else:
+                self._forever()
+
+    def _once(self) -> None:
+        if self._flows.ingests:
+            self._wait_for_broker()
+            with self._scan() as scan:
+                self._go([scan], {"availableNow": True}, {})
+        if self._flows.joins and not self._stopping.is_set():
+            self._go([self._joining(join) for join in self._flows.joins], {}, {"availableNow": True})
+            settler = Settler(self.lake, self._settings.home / "state" / "settled.json")
+            for join in self._flows.joins:
+                settler.settle(join)
+
+    def _forever(self) -> None:
+        """Restarts the queries when the broker was away; anything else ends the run."""
+        engine = self._settings.engine
+        while not self._stopping.is_set():
+            self._wait_for_broker()
+            with self._scan() as scan:
+                parts: list[Scan | JoinQuery] = [scan] if self._flows.ingests else []
+                parts += [self._joining(join) for join in self._flows.joins]
+                try:
+                    self._go(parts, {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger})
+                except FlowFailed:
+                    if kafka.cluster_id(self._bootstrap):
+                        raise
+                    self._say("the Kafka broker is away; the flows wait for it")
+
+    def _go(self, parts: Sequence[Scan | JoinQuery], scan_trigger: dict[str, object], join_trigger: dict[str, object]) -> None:
+        """Starts the queries and returns when all have ended or a stop was asked for. Raises FlowFailed with what one ended with."""
+        running: list[tuple[Gate, StreamingQuery]] = []
+        try:
+            for part in parts:
+                trigger = scan_trigger if isinstance(part, Scan) else join_trigger
+                running.append((part.gate, self._start(part, trigger)))
+            self._say(f"running {len(self.tables)} tables in {len(running)} queries")
+            while any(query.isActive for _, query in running) and not self._stopping.wait(POLL_SECONDS):
+                for _, query in running:
+                    if query.exception():
+                        query.awaitTermination(1)  # raises it
+            for _, query in running:
+                if not query.isActive:
+                    query.awaitTermination(1)
+        except StreamingQueryException as error:
+            raise _failed(error) from error
+        finally:
+            for gate, query in running:
+                gate.end(query)
+
+    def _start(self, part: Scan | JoinQuery, trigger: dict[str, object]) -> StreamingQuery:
+        checkpoint = self._settings.checkpoint(part.name)
+        if isinstance(part, Scan):
+            key = pseudonym_key(self._settings).get_secret_value().encode()
+            return part.start(self._bootstrap, key, checkpoint, self._settings.engine.max_offsets, trigger)
+        return part.start(checkpoint, trigger)
+
+    def _joining(self, join: Join) -> JoinQuery:
+        return JoinQuery(join, self._spark, self.lake)
+
+    @contextmanager
+    def _scan(self) -> Iterator[Scan]:
+        with ExitStack() as closing:
+            forwarders = [(flow, Forwarder(flow, self._bootstrap, self._settings.errors.levels)) for flow in self._flows.forwards]
+            scan = Scan(
+                self._query, self._spark, self.lake, self._flows.ingests, self._flows.metrics, forwarders, self._settings.engine.commit_threads
+            )
+            closing.callback(scan.close)
+            for _, forwarder in forwarders:
+                closing.callback(forwarder.close)
+            yield scan
+
+    def _wait_for_broker(self) -> None:
+        kafka.wait_for_broker(self._bootstrap, self._settings.kafka.patience_seconds, self._say)
+        names = [*(flow.topic.name for flow in self._flows.ingests), *(flow.topic for flow in self._flows.forwards)]
+        kafka.ensure_topics(self._bootstrap, names, self._settings.kafka.partitions)
+
+    def _claim_feeds(self) -> None:
+        """Remembers which query feeds which table: fed by two, each with transactions of its own, a table would count twice."""
+        file = self._settings.home / "state" / "feeds.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        feeds = json.loads(file.read_text()) if file.exists() else {}
+        for table in self._flows.tables:
+            if feeds.setdefault(table.name, self._query) != self._query and table.name not in {join.table.name for join in self._flows.joins}:
+                raise SettingsError(
+                    f"{table.name} is fed by the query {feeds[table.name]}, not by {self._query}: fed by both it would count twice.",
+                    "Run it with the same --query as before, or in another --home.",
+                )
+        file.write_text(json.dumps(feeds, indent=1, sort_keys=True))
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """While inside, SIGTERM and SIGINT ask for an orderly end."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _failed(error: StreamingQueryException) -> FlowFailed:
+    cause = (error.getCondition() or "").strip() or str(error).strip().splitlines()[0][:300]
+    return FlowFailed(f"A streaming query failed: {cause}.", "Its log is log/spark.log in the home; the next run goes on where this one ended.")

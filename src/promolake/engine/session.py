@@ -1,0 +1,82 @@
+"""The Spark session: Delta and Kafka on board, UTC, few partitions, and settings that keep a small micro-batch small."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from promolake.engine import jars
+from promolake.settings import Settings
+
+# What a session needs wherever it runs; conf/spark-defaults.conf says the same for plain spark-submit.
+_SESSION = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
+    "spark.sql.legacy.parameterSubstitution.constantsOnly": "true",  # Delta's parser drops SQL parameters otherwise (delta#7640)
+    "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|credential|jaas|hmac|sign|webhook|api[.]?key|salt|dsn|pseudonym",
+}
+_LOCAL = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+}
+# A micro-batch is a thousand rows through a thousand expressions: generating and compiling Java for it costs more than running it.
+_STREAM = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+    "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+    "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
+    "spark.sql.streaming.stopTimeout": "30s",
+}
+
+
+def session(settings: Settings, name: str, say: Callable[[str], None]) -> SparkSession:
+    """The process's session, in UTC. Under spark-submit master, memory and jars are spark-submit's; else local[cores] with jars
+    fetched through Ivy, `say` telling the progress. Raises EnvironmentProblem when Java or a jar is missing."""
+    builder = SparkSession.builder.appName(name)
+    options = dict(_SESSION)
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
+        os.environ["JAVA_HOME"] = str(jars.java().resolve().parent.parent)
+        found = jars.resolved(jars.SPARK_JARS, say)
+        say("starting Spark")
+        options |= _LOCAL | {"spark.jars": ",".join(map(str, found))}
+        builder = builder.master(f"local[{settings.engine.cores}]").config("spark.driver.memory", settings.engine.driver_memory)
+        builder = builder.config("spark.driver.extraJavaOptions", f"-Xss4m {_quiet(settings.home)}")
+    for key, value in options.items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark
+
+
+def stream_session(spark: SparkSession) -> SparkSession:
+    """A session of the same process for streaming queries, with the settings that suit micro-batches."""
+    streaming = spark.newSession()
+    for key, value in _STREAM.items():
+        streaming.conf.set(key, value)
+    return streaming
+
+
+def _quiet(home: Path) -> str:
+    """Spark's own log goes to the home, not to the terminal."""
+    file = home / "log" / "log4j2.properties"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(
+        "rootLogger.level = warn\nrootLogger.appenderRef.file.ref = file\n"
+        "appender.file.type = RollingFile\nappender.file.name = file\n"
+        f"appender.file.fileName = {home}/log/spark.log\nappender.file.filePattern = {home}/log/spark.%i.log\n"
+        "appender.file.layout.type = PatternLayout\nappender.file.layout.pattern = %d{ISO8601} %p %c: %m%n%ex\n"
+        "appender.file.policies.type = SizeBasedTriggeringPolicy\nappender.file.policies.size = 20MB\n"
+        "appender.file.strategy.type = DefaultRolloverStrategy\nappender.file.strategy.max = 3\n"
+    )
+    return f"-Dlog4j2.configurationFile=file:{file}"

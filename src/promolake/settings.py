@@ -1,0 +1,133 @@
+"""What an operator may change: conf/promolake.yaml overlaid by PROMOLAKE_* variables. Typed, frozen; unknown keys are refused.
+
+Nothing here changes a number in gold; what does is code under test. `PROMOLAKE_ENGINE__TRIGGER="1 second"` sets engine.trigger.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from promolake.core.errors import EnvironmentProblem, SettingsError
+
+PREFIX = "PROMOLAKE_"
+FILE = "promolake.yaml"
+_OWN_VARIABLES = {"PROMOLAKE_HOME", "PROMOLAKE_CONF", "PROMOLAKE_JARS", "PROMOLAKE_PSEUDONYM_KEY"}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(_Section):
+    bootstrap: str = Field("", description="host:port of the brokers; empty means the embedded broker of this home.")
+    partitions: int = Field(2, ge=1, description="Partitions of a topic when it is created.")
+    patience_seconds: int = Field(600, ge=0, description="How long a job waits for a broker that is away before it gives up.")
+
+
+class Engine(_Section):
+    trigger: str = Field("200 milliseconds", description="The least time between two micro-batches of the main scan.")
+    join_trigger: str = Field("10 seconds", description="The same for stream-stream joins.")
+    max_offsets: int = Field(100_000, ge=1, description="Kafka records of one micro-batch at most.")
+    commit_threads: int = Field(4, ge=1, description="Tables committed side by side.")
+    spark_above_rows: int = Field(1_000_000, ge=0, description="Writes of more rows go through Spark instead of delta-rs.")
+    cores: int = Field(2, ge=1, description="local[N], when no spark-submit says otherwise.")
+    driver_memory: str = Field("2g", description="The driver's heap, when no spark-submit says otherwise.")
+
+
+class Errors(_Section):
+    levels: tuple[str, ...] = Field(("ERROR",), description="Log levels forwarded to app.logs.errors.")
+
+
+class Privacy(_Section):
+    key_file: Path | None = Field(None, description="File with the pseudonym key; empty: PROMOLAKE_PSEUDONYM_KEY, or a key made in this home.")
+
+
+class Settings(BaseSettings):
+    """All settings, and the home under which all state lives."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__")
+
+    home: Path = Path(".promolake")
+    kafka: Kafka = Kafka()
+    engine: Engine = Engine()
+    errors: Errors = Errors()
+    privacy: Privacy = Privacy()
+
+    @classmethod
+    def settings_customise_sources(cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, env_settings: Any, **_: Any) -> Any:
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, conf_directory() / FILE)
+
+    @property
+    def lake(self) -> Path:
+        return self.home / "lake"
+
+    def checkpoint(self, query: str) -> Path:
+        return self.home / "checkpoints" / query
+
+
+def conf_directory() -> Path:
+    return Path(os.environ.get("PROMOLAKE_CONF", "conf"))
+
+
+def load(home: Path | None = None) -> Settings:
+    """The settings, with `home` made absolute. Raises SettingsError naming the key and the place it stands."""
+    _refuse_unknown_variables()
+    chosen = {"home": home} if home else {}
+    try:
+        settings = Settings(**chosen)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{conf_directory() / FILE} or a {PREFIX}* variable: {key}: {first['msg']}.", "Correct or remove the key.") from None
+    except Exception as error:  # the YAML parser's own
+        raise SettingsError(f"{conf_directory() / FILE} cannot be read: {str(error).splitlines()[0]}.", "Correct the file.") from None
+    return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings passes over variables it does not know; a misspelt one must not be silently without effect."""
+    for name in os.environ:
+        if name.startswith(PREFIX) and name not in _OWN_VARIABLES:
+            section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+            field = Settings.model_fields.get(section)
+            inner = getattr(field.annotation, "model_fields", {}) if field else {}
+            if field is None or (inner and key not in inner):
+                raise SettingsError(f"The variable {name} names no setting.", "See conf/promolake.yaml for the keys.")
+
+
+def writable_home(settings: Settings) -> Path:
+    """The home, made if need be. Raises EnvironmentProblem when it cannot be written."""
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        probe = settings.home / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise EnvironmentProblem(f"The home {settings.home} cannot be written: {error.strerror}.", "Choose another with --home.") from None
+    return settings.home
+
+
+def pseudonym_key(settings: Settings) -> SecretStr:
+    """The key of the pseudonyms: from the configured file, the variable, or a key made once in this home (mode 0600).
+
+    Losing it breaks the join between old and new pseudonyms; whoever has it can test guesses. It is never logged.
+    """
+    if settings.privacy.key_file:
+        try:
+            return SecretStr(settings.privacy.key_file.read_text().strip())
+        except OSError as error:
+            raise SettingsError(f"The pseudonym key file {settings.privacy.key_file} cannot be read: {error.strerror}.", "Correct privacy.key_file.") from None
+    if given := os.environ.get("PROMOLAKE_PSEUDONYM_KEY"):
+        return SecretStr(given)
+    made = writable_home(settings) / "secrets" / "pseudonym.key"
+    if not made.exists():
+        made.parent.mkdir(mode=0o700, exist_ok=True)
+        with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    return SecretStr(made.read_text().strip())
