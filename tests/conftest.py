@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from pyspark.sql import SparkSession
 
+from promolake import settings
+from promolake.engine.session import session, stream_session
 from promolake.local.broker import Broker
 
 
@@ -22,6 +25,14 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture(scope="session")
 def bootstrap(broker: Broker) -> str:
     return broker.status().bootstrap
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """One Spark session with Delta for all tests, set as for micro-batches: compiling the parse pass to Java takes longer than the tests."""
+    shared = session(settings.load(tmp_path_factory.mktemp("shared_home")), "tests", print)
+    yield stream_session(shared)
+    shared.stop()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ EARLIEST = "1990-01-01 00:00:00"
 """Nothing a web shop sends is older; an epoch of 0, or seconds read as milliseconds, is."""
 
 _ISO = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)$"
-_EPOCH = r"^-?\d{1,18}(\.\d{1,9})?$"
+_EPOCH = r"^-?\d{1,18}(\.\d{1,18})?(E\d{1,2})?$"  # a JSON number with a fraction comes as a double prints: 1.7672256005E9
+_TO_THE_MINUTE = "yyyy-MM-dd['T'][ ]HH:mm[XXX][XX][X]"  # as Java's OffsetDateTime prints a full minute
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds this would be the year 5138; as milliseconds it is 1973
 
 
@@ -24,7 +25,7 @@ def parsed(given: Column) -> Column:
     """
     number = given.try_cast("decimal(28,9)")
     micros = F.when(F.abs(number) >= _MILLISECONDS_FROM, number * 1_000).otherwise(number * 1_000_000)
-    iso = F.try_to_timestamp(F.replace(given, F.lit(","), F.lit(".")))
+    iso = F.coalesce(F.try_to_timestamp(F.replace(given, F.lit(","), F.lit("."))), F.try_to_timestamp(given, F.lit(_TO_THE_MINUTE)))
     return F.when(given.rlike(_EPOCH), F.timestamp_micros(micros.try_cast("bigint"))).when(given.rlike(_ISO), iso)
 
 

@@ -16,6 +16,7 @@ MAX_DEPTH = 1000
 CORRUPT = "_corrupt"
 _BOM = b"\xef\xbb\xbf"
 _NON_FINITE = r":\s*[+-]?(NaN|Infinity|INF)\b"
+_SURROGATE = r"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]"  # half a pair: no character
 
 
 def text(value: Column) -> Column:
@@ -35,7 +36,8 @@ def envelope_problem(value: Column) -> Column:
 
 
 def json_fields(text: Column, topic: Topic) -> Column:
-    """The payload's promised fields as a struct of exact source texts (`1.10` stays `1.10`), nested ones nested.
+    """The payload's promised fields as a struct of texts, nested ones nested: strings exactly, numbers with a point or an exponent as a
+    double prints (`1.10` is `1.1`, exact to 15 digits, which no amount in contract exceeds).
 
     Everything is read as text because Spark's own conversions lose what a reason needs: they round decimals, accept NaN and turn a
     wrong type into NULL (reliability.md 3.6). Types are decided in columns/typed.py.
@@ -47,11 +49,12 @@ def json_fields(text: Column, topic: Topic) -> Column:
 def json_problem(text: Column, fields: Column) -> Column:
     """Why the text is not exactly one JSON object of the contract's shape; NULL when it is. `fields` is `json_fields(text)`.
 
-    `from_json` accepts what follows the first object and lets the last of two equal keys win; the text between brackets must
-    therefore also be an array of exactly one element, and a VARIANT (which refuses duplicate keys).
+    `from_json` accepts what follows the first object and lets the last of two equal keys win; in an array, with an element behind it,
+    the text must therefore also make exactly two elements, and a VARIANT (which refuses duplicate keys). Without the element behind it
+    `{..}][{..}` would pass: Spark's JSON functions stop where the first value is complete.
     """
-    bracketed = F.concat(F.lit("["), text, F.lit("]"))
-    elements = F.json_array_length(bracketed)
+    followed = F.concat(F.lit("["), text, F.lit(",0]"))
+    elements = F.json_array_length(followed)
     is_object = F.ltrim(text).startswith("{")
     depth = F.length(F.regexp_replace(text, r"[^\[{]", ""))
     unreadable = (
@@ -60,11 +63,12 @@ def json_problem(text: Column, fields: Column) -> Column:
         .when(is_object & fields[CORRUPT].isNull(), "trailing_data")
         .otherwise("malformed_json")
     )
+    unfit = F.when(fields[CORRUPT].isNotNull(), "malformed_json").when(text.rlike(_SURROGATE), "lone_surrogate").otherwise("duplicate_key")
     return (
         F.when(elements.isNull(), unreadable)
         .when(~is_object, "not_an_object")
-        .when(elements > 1, "trailing_data")
-        .when(F.try_parse_json(bracketed).isNull(), F.when(fields[CORRUPT].isNull(), "duplicate_key").otherwise("malformed_json"))
+        .when(elements != 2, "trailing_data")
+        .when(F.try_parse_json(followed).isNull(), unfit)
         .when(fields[CORRUPT].isNotNull(), "wrong_type:payload")
     )
 

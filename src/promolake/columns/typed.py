@@ -14,6 +14,7 @@ from promolake.core.topic import Field
 MAX_MONEY = 1_000_000_000
 MONEY_SCALE = 4
 MAX_ID = 256
+_BLANK = " \t\r\n\0"
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NON_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'  # Spark's JSON reader hands 1e400 over as "Infinity", quotes included
@@ -29,7 +30,7 @@ def value(field: Field, given: Column) -> Column:
         case "decimal":
             return given.try_cast("decimal(38,18)")
         case "percent":
-            return given.try_cast("double")
+            return F.when(given.rlike(_NUMBER), given.try_cast("double"))  # alone, the cast takes `5f` and `NaN`
         case "ip":  # from logs that resolve names it may be a host; IPv4 inside IPv6 is unwrapped
             return F.when(given.rlike(r"^[0-9A-Za-z.:_%-]{1,255}$"), F.lower(F.regexp_replace(given, r"(?i)^::ffff:(?=\d+\.)", "")))
         case "code":
@@ -43,7 +44,7 @@ def problem(field: Field, given: Column, value: Column) -> Column | None:
     wrong = _wrong(field, given, value)
     if not field.required:
         return wrong
-    missing = F.when(F.coalesce(given, F.lit("")) == "", f"missing:{field.flat}")
+    missing = F.when(F.coalesce(F.trim(given, F.lit(_BLANK)), F.lit("")) == "", f"missing:{field.flat}")
     return missing if wrong is None else missing.otherwise(wrong)
 
 
@@ -61,7 +62,7 @@ def _wrong(field: Field, given: Column, value: Column) -> Column | None:
                 F.abs(value) >= MAX_MONEY, "amount_range"
             ).when(F.round(value, MONEY_SCALE) != value, "amount_scale")  # fmt: skip
         case "percent":
-            return F.when(unread | given.rlike(_NON_FINITE), _unread_number(field, given, "not_finite")).when(
+            return F.when(unread, _unread_number(field, given, "not_finite")).when(
                 ~value.between(field.minimum, field.maximum), f"out_of_range:{field.flat}"
             )
         case "code":

@@ -33,3 +33,17 @@ def writing(home: Path, tables: Iterable[Table]) -> Iterator[None]:
             file.write(str(os.getpid()))
             file.flush()
         yield
+
+
+def holders(home: Path) -> dict[str, int]:
+    """The processes that hold a lock in a home, by the name of a table they write."""
+    found: dict[int, str] = {}
+    for file in sorted((home / "locks").glob("*.lock")):
+        with file.open("a+") as opened:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                opened.seek(0)
+                if (text := opened.read().strip()).isdigit():
+                    found.setdefault(int(text), file.stem)
+    return {name: pid for pid, name in found.items()}

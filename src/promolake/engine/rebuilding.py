@@ -22,14 +22,14 @@ _FATE = "_fate"
 
 
 class Rebuilder:
-    """Rebuilds silver and gold tables of one lake. `app` is the transaction name of the query that streams into them, if any did."""
+    """Rebuilds silver and gold tables of one lake. `apps` are the transaction names of the scans that stream into them."""
 
-    def __init__(self, hallway: Hallway, spark: SparkSession, lake: Lakehouse, key: bytes, app: str | None) -> None:
+    def __init__(self, hallway: Hallway, spark: SparkSession, lake: Lakehouse, key: bytes, apps: Sequence[str]) -> None:
         self._hallway = hallway
         self._spark = spark
         self._lake = lake
         self._key = key
-        self._app = app
+        self._apps = apps
         self._sorted: dict[str, DataFrame] = {}
 
     def rebuild(self, names: Sequence[str], say: Callable[[str], None]) -> None:
@@ -83,11 +83,12 @@ class Rebuilder:
 
     def _stamps(self, table: Table, sources: Sequence[Table]) -> list[Txn]:
         """The transaction of the last batch the rebuilt table contains: a crashed batch that is replayed must not add itself again."""
-        if self._app is None:
-            return []
-        versions = [self._lake.transaction(source, f"{self._app}:{source.name}") for source in sources]
-        newest = max(versions, default=-1)
-        return [Txn(f"{self._app}:{table.name}", newest)] if newest >= 0 else []
+        stamps = []
+        for app in self._apps:
+            newest = max((self._lake.transaction(source, f"{app}:{source.name}") for source in sources), default=-1)
+            if newest >= 0:
+                stamps.append(Txn(f"{app}:{table.name}", newest))
+        return stamps
 
 
 class Settler:

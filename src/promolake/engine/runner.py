@@ -78,6 +78,10 @@ class Runner:
         """Asks for an orderly end: the batch in hand is finished first."""
         self._stopping.set()
 
+    def close(self) -> None:
+        """Ends Spark before the interpreter does: the other way round the process may die with an abort (performance.md)."""
+        self._spark.stop()
+
     def run(self, once: bool = False) -> None:
         """Runs until `stop`, or with `once` until all there is has been taken and the joins are exact.
 
@@ -105,10 +109,15 @@ class Runner:
     def _forever(self) -> None:
         """Restarts the queries when the broker was away; anything else ends the run."""
         engine = self._settings.engine
+        warm = False
         while not self._stopping.is_set():
             self._wait_for_broker()
             with self._scan() as scan:
                 parts: list[Scan | JoinQuery] = [scan] if self._flows.ingests else []
+                if parts and not warm:
+                    self._say("warming up")
+                    scan.warm_up(self._key())
+                    warm = True
                 parts += [self._joining(join) for join in self._flows.joins]
                 try:
                     self._go(parts, {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger})
@@ -141,9 +150,11 @@ class Runner:
     def _start(self, part: Scan | JoinQuery, trigger: dict[str, object]) -> StreamingQuery:
         checkpoint = self._settings.checkpoint(part.name)
         if isinstance(part, Scan):
-            key = pseudonym_key(self._settings).get_secret_value().encode()
-            return part.start(self._bootstrap, key, checkpoint, self._settings.engine.max_offsets, trigger)
+            return part.start(self._bootstrap, self._key(), checkpoint, self._settings.engine.max_offsets, trigger)
         return part.start(checkpoint, trigger)
+
+    def _key(self) -> bytes:
+        return pseudonym_key(self._settings).get_secret_value().encode()
 
     def _joining(self, join: Join) -> JoinQuery:
         return JoinQuery(join, self._spark, self.lake)

@@ -1,0 +1,8 @@
+"""spark-submit [--py-files dist/promolake-*.whl] --properties-file conf/spark-defaults.conf pipelines/rebuild.py [--home DIR] TABLE..."""
+
+import sys
+
+from promolake.cli import main
+
+home = sys.argv[1:3] if sys.argv[1:2] == ["--home"] else []
+sys.exit(main([*home, "rebuild", *sys.argv[1 + len(home) :]]))

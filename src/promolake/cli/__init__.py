@@ -1,0 +1,58 @@
+"""The command line: `promolake --home DIR COMMAND`. Every expected failure is one sentence and an exit code of core/errors.py."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from promolake.core.errors import PromolakeError
+
+app = typer.Typer(
+    help="A lakehouse for promotion days: Kafka to bronze, silver and gold Delta tables, with numbers that can be proved.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+local = typer.Typer(help="The embedded Kafka broker of a home, alone.", no_args_is_help=True)
+app.add_typer(local, name="local")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Progress goes to stderr, so that what a command answers can be piped."""
+    err.print(f"[dim]{text}[/dim]", markup=True)
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="Where all state lives. [default: .promolake, or PROMOLAKE_HOME]")] = None,
+) -> None:
+    context.obj = home
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit code."""
+    from promolake.cli import demo, feeding, jobs, looking  # noqa: F401  the commands register themselves
+
+    try:
+        app(args=None if arguments is None else list(arguments), standalone_mode=True)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    except PromolakeError as error:
+        err.print(f"[red]promolake:[/red] {error.what} {error.remedy}".rstrip(), soft_wrap=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""The Spark jobs: run and rebuild."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from promolake import settings as configuration
+from promolake.cli import app, out, say
+from promolake.core.errors import SettingsError
+from promolake.local.reaching import reachable
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    only: Annotated[list[str] | None, typer.Option(help="A flow by its table's name, `*` allowed; may be repeated. What it needs comes along.")] = None,
+    query: Annotated[str, typer.Option(help="The query of conf/promolake.yaml to run; also the name of its checkpoint.")] = "main",
+    once: Annotated[bool, typer.Option("--once", help="Take all there is, make gold exact, stop.")] = False,
+) -> None:
+    """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
+    from promolake.engine.runner import Runner, chosen, stopped_by_signals
+    from promolake.engine.session import session
+    from promolake.hallway import HALLWAY
+
+    settings = configuration.load(context.obj)
+    flows = chosen(HALLWAY, _flows(settings, query, only))
+    configuration.writable_home(settings)
+    with reachable(settings, say) as bootstrap:
+        runner = Runner(settings, bootstrap, session(settings, f"promolake-{query}", say), flows, query, say)
+        with stopped_by_signals(runner.stop):
+            try:
+                runner.run(once)
+            finally:
+                runner.close()
+    say("stopped")
+
+
+@app.command()
+def rebuild(
+    context: typer.Context,
+    tables: Annotated[list[str], typer.Argument(help="silver or gold tables; `all` for every one.")],
+) -> None:
+    """Recompute tables in batch from bronze, with the functions the stream uses, and put them in place. No stream may be running."""
+    from promolake.engine.lakehouse import Lakehouse
+    from promolake.engine.lock import writing
+    from promolake.engine.rebuilding import Rebuilder
+    from promolake.engine.session import session
+    from promolake.hallway import HALLWAY
+
+    settings = configuration.load(context.obj)
+    configuration.writable_home(settings)
+    names = [flow.table.name for flow in (*HALLWAY.ingests, *HALLWAY.metrics, *HALLWAY.joins)] if tables == ["all"] else tables
+    spark = session(settings, "promolake-rebuild", say)
+    with writing(settings.home, HALLWAY.tables):
+        key = configuration.pseudonym_key(settings).get_secret_value().encode()
+        lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
+        lake.create(HALLWAY.tables)
+        Rebuilder(HALLWAY, spark, lake, key, _apps(settings)).rebuild(names, say)
+    spark.stop()
+    out.print(f"{len(names)} tables rebuilt.")
+
+
+def _flows(settings: configuration.Settings, query: str, only: Sequence[str] | None) -> Sequence[str]:
+    if only:
+        return only
+    if query not in settings.queries:
+        raise SettingsError(f"There is no query {query}.", f"Queries in conf/promolake.yaml: {', '.join(settings.queries)}.")
+    return () if settings.queries[query] == ("*",) else settings.queries[query]
+
+
+def _apps(settings: configuration.Settings) -> list[str]:
+    """The transaction names of the scans that have written in this home."""
+    found = []
+    for metadata in sorted(settings.home.glob("checkpoints/*/metadata")):
+        found.append(f"{metadata.parent.name}@{json.loads(metadata.read_text())['id']}")
+    return found

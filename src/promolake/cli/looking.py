@@ -1,0 +1,71 @@
+"""What only looks: sql, status, check. None of them starts a JVM."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table as Grid
+
+from promolake import settings as configuration
+from promolake.cli import app, out
+from promolake.core.errors import EnvironmentProblem
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+@app.command()
+def sql(
+    context: typer.Context,
+    statement: Annotated[str, typer.Argument(help='One SELECT over gold, ops and silver, e.g. "SELECT * FROM gold.top_products".')],
+    format: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.table,
+) -> None:
+    """Query the tables and views with SQL: read only, without Spark, names as in Spark."""
+    from promolake.serving.formats import formatted
+    from promolake.serving.sql import Reader
+
+    with Reader(configuration.load(context.obj).lake) as reader:
+        print(formatted(reader.query(statement), format.value))
+
+
+@app.command()
+def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+    """Show what every topic's records became, how far behind the flows are, and how fresh gold is."""
+    from promolake.cli.reporting import report
+
+    found = report(configuration.load(context.obj))
+    if as_json:
+        print(json.dumps(asdict(found), default=str, indent=1))
+        return
+    running = ", ".join(f"{query} (pid {pid})" for query, pid in found.running.items()) or "nothing"
+    broker = found.bootstrap or "none answers"
+    out.print(f"home {found.home}\nrunning {running}\nbroker {broker}")
+    topics = Grid("topic", *(("lag", "read", "valid", "quarantined", "duplicate")), title="topics", title_justify="left")
+    for topic in found.topics:
+        figures = (topic.lag, topic.read, topic.valid, topic.quarantined, topic.duplicate)
+        topics.add_row(topic.topic, *("?" if n is None else f"{n:,}" for n in figures))
+    gold = Grid("table", "rows", "newest", title="gold", title_justify="left")
+    for table in found.gold:
+        gold.add_row(table.table, f"{table.rows:,}", "" if table.newest is None else f"{table.newest:%Y-%m-%d %H:%M:%S}Z")
+    out.print(topics, gold)
+
+
+@app.command()
+def check(context: typer.Context) -> None:
+    """Check settings, mappings, contracts, versions, Java, the home and ports; name each problem with its remedy."""
+    from promolake.cli.checking import problems
+
+    found, passed = problems(context.obj)
+    for line in passed:
+        out.print(f"[green]ok[/green]  {line}", soft_wrap=True)
+    for problem in found:
+        out.print(f"[red]no[/red]  {problem}", soft_wrap=True)
+    if found:
+        raise typer.Exit(EnvironmentProblem.exit_code)

@@ -1,0 +1,70 @@
+"""Frames for tests: Kafka records as the engine reads them, and rows of the house's tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from promolake.bronze.envelope import COLUMNS
+from promolake.core.flow import Ingest
+from promolake.core.table import Table
+from promolake.core.topic import Topic
+from promolake.engine.arrow import arrow_schema
+from promolake.engine.scan import with_key
+from promolake.hallway import HALLWAY
+from promolake.silver.entity import parsed
+
+KEY = b"a pseudonym key for tests only"
+BROKER_TIME = datetime(2026, 11, 11, 12, tzinfo=UTC)
+INGESTED_AT = datetime(2026, 11, 11, 12, 0, 1, tzinfo=UTC)
+INGESTS = {flow.topic.name: flow for flow in HALLWAY.ingests}
+_BRONZE = Table("bronze.any", "", COLUMNS)
+
+
+class Record(NamedTuple):
+    """A Kafka record; its offset is its position among the records of the frame."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    kafka_timestamp: datetime = BROKER_TIME
+
+
+def record(topic: Topic, value: Any, **others: Any) -> Record:
+    """A record of the topic; a dict becomes JSON, text becomes UTF-8."""
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+    return Record(topic.name, text.encode() if isinstance(text, str) else text, **others)
+
+
+def records_frame(spark: SparkSession, records: Iterable[Record], key: bytes = KEY) -> DataFrame:
+    """The records with bronze's columns and the two HMAC pads."""
+    rows = [
+        r._asdict() | {"partition": 0, "offset": n, "ingested_at": INGESTED_AT, "headers": [{"key": k, "value": v} for k, v in r.headers]}
+        for n, r in enumerate(records)
+    ]
+    return with_key(frame(spark, _BRONZE, rows), key)
+
+
+def parsed_rows(spark: SparkSession, records: Iterable[Record], ingests: Sequence[Ingest] = HALLWAY.ingests) -> list[dict[str, Any]]:
+    """What the parse pass makes of the records, in their order; each row's struct of silver columns also as `silver`."""
+    rows = sorted(parsed(records_frame(spark, records), ingests).toArrow().to_pylist(), key=lambda row: row["offset"])
+    return [row | {"silver": row[INGESTS[row["topic"]].table.short]} for row in rows]
+
+
+def frame(spark: SparkSession, table: Table, rows: Iterable[dict[str, Any]]) -> DataFrame:
+    """Rows of a table, in one partition; a column a row does not name is NULL."""
+    return spark.createDataFrame(pa.Table.from_pylist(list(rows), arrow_schema(table).remove_metadata())).coalesce(1)
+
+
+def evaluated(spark: SparkSession, given: Sequence[str | None], column: Callable[[Column], Column]) -> list[Any]:
+    """The value of the column for each given text, in order; timestamps are in UTC."""
+    texts = spark.createDataFrame(pa.table({"n": range(len(given)), "given": pa.array(given, pa.string())})).coalesce(1)
+    rows = with_key(texts, KEY).select("n", column(F.col("given")).alias("value")).toArrow().to_pylist()
+    return [row["value"] for row in sorted(rows, key=lambda row: row["n"])]
