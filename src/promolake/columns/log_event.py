@@ -5,16 +5,19 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from promolake.columns import event_time
+from promolake.columns import event_time, payload
 
 UNKNOWN = "UNKNOWN"
 _MARK = "\x01"
 _DATE_TIME = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d{1,9})?(?:Z|[+-]\d{2}:?\d{2})?"
 _TIME_OF_DAY = r"\d{2}:\d{2}:\d{2}(?:[.,]\d{1,9})?"
 _LEVEL = r"TRACE|DEBUG|INFO|WARNING|WARN|ERROR|SEVERE|FATAL|CRITICAL"
-# time, then perhaps [thread], then the level as a word of its own: an ERROR later in the message is no level.
-_HEAD = rf"(?s)^\[?({_DATE_TIME}|{_TIME_OF_DAY})?\]?\s*+(?:\[[^\]\n]*+\]\s*+)?\[?({_LEVEL})\]?(?=[\s:-])\s*+(.*+)$"
-_LOGGER_BEFORE = r"^(?:\d+ --- \[[^\]\n]*\] )?([\w.$\[\]]+)(?:#\d+| -| :)\s"
+# Time, then perhaps [thread], then the level as a word of its own: an ERROR later in the message is no level. Each may be absent.
+_HEAD = (
+    rf"(?s)^(?:\[?({_DATE_TIME}|{_TIME_OF_DAY})\]?\s*+)?"
+    rf"(?:(?:-\s++)?(?:\[[^\]\n]*+\]++\s*+){{0,3}}?\[?({_LEVEL})\]?(?=[\s:-]|$)\s*+)?(.*+)$"
+)
+_LOGGER_BEFORE = r"^(?:\d+ --- (?:\[[^\]\n]*\] )+)?([\w.$\[\]]+)(?:#\d+| -| +:)\s"
 _LOGGER_AFTER = r"^[^\n]*\(([\w.$]+)\)(?:\n|$)"
 _NAMES = {
     "timestamp": ("timestamp", "@timestamp", "time", "ts"),
@@ -31,16 +34,16 @@ _LEVELS = {"WARNING": "WARN", "SEVERE": "ERROR", "CRITICAL": "FATAL", "10": "TRA
 
 def outer(text: Column) -> Column:
     """The event's JSON object, where it is one."""
-    return F.when(F.ltrim(text).startswith("{"), F.from_json(text, _SCHEMA))
+    return F.when(text.rlike(payload.OBJECT), F.from_json(text, _SCHEMA))
 
 
 def inner(outer: Column) -> Column:
     """The JSON object inside a container runtime's wrapper (Docker's json-file driver: `log`, `stream`, `time`), where there is one."""
-    return F.when(F.ltrim(outer["log"]).startswith("{"), F.from_json(outer["log"], _SCHEMA))
+    return F.when(outer["log"].rlike(payload.OBJECT), F.from_json(outer["log"], _SCHEMA))
 
 
 def head(text: Column, outer: Column, inner: Column) -> Column:
-    """A plain line as [time, level, rest]; an array of one element where it has another shape, NULL where the event is JSON throughout."""
+    """A plain line as [time, level, rest], empty where absent; NULL where the event is JSON throughout."""
     line = F.when(outer.isNull(), text).when(inner.isNull() & outer["log"].isNotNull(), F.rtrim(outer["log"], F.lit("\n")))
     return F.split(F.regexp_replace(F.translate(line, _MARK, ""), _HEAD, f"$1{_MARK}$2{_MARK}$3"), _MARK)
 
@@ -51,17 +54,14 @@ def fields(outer: Column, inner: Column, head: Column, key: Column) -> dict[str,
     def named(what: str) -> Column:
         return F.coalesce(*(json[name] for json in (inner, outer) for name in _NAMES[what]))
 
-    in_shape = F.size(head) == 3
-    line_time = F.when(in_shape & F.get(head, F.lit(0)).rlike(rf"^{_DATE_TIME}$"), F.get(head, F.lit(0)))
-    given = F.coalesce(named("timestamp"), line_time)
-    line_level = F.when(in_shape, F.get(head, F.lit(1)))
-    rest = F.when(in_shape, F.get(head, F.lit(2))).otherwise(F.get(head, F.lit(0)))
+    line_time, line_level, rest = (F.get(head, F.lit(n)) for n in range(3))
+    given = F.coalesce(named("timestamp"), F.when(line_time.rlike(rf"^{_DATE_TIME}$"), line_time))
     message = F.coalesce(rest, named("message"), outer["log"])
     logger_before, logger_after = F.regexp_extract(rest, _LOGGER_BEFORE, 1), F.regexp_extract(rest, _LOGGER_AFTER, 1)
     return {
         "event_time": event_time.parsed(_with_offset(given)),
         "event_time_text": given,
-        "level": _level(F.coalesce(line_level, named("level"))),
+        "level": _level(F.coalesce(_filled(line_level), named("level"))),
         "service": F.coalesce(named("service"), key),
         "logger": F.coalesce(_filled(logger_before), _filled(logger_after), named("logger")),
         "message": F.concat_ws("\n", message, named("trace")),

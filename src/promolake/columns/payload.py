@@ -14,6 +14,7 @@ MAX_DEPTH = 1000
 """The nesting depth at which Jackson itself gives up (StreamReadConstraints)."""
 
 CORRUPT = "_corrupt"
+OBJECT = r"^\s*+\{"
 _BOM = b"\xef\xbb\xbf"
 _NON_FINITE = r":\s*[+-]?(NaN|Infinity|INF)\b"
 _SURROGATE = r"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]"  # half a pair: no character
@@ -55,7 +56,7 @@ def json_problem(text: Column, fields: Column) -> Column:
     """
     followed = F.concat(F.lit("["), text, F.lit(",0]"))
     elements = F.json_array_length(followed)
-    is_object = F.ltrim(text).startswith("{")
+    is_object = text.rlike(OBJECT)
     depth = F.length(F.regexp_replace(text, r"[^\[{]", ""))
     unreadable = (
         F.when(text.rlike(_NON_FINITE), "not_finite")
