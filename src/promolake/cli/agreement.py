@@ -11,9 +11,17 @@ import pyarrow.compute as pc
 
 from promolake.core.table import Table
 from promolake.engine.lakehouse import Lakehouse
-from promolake.gold import errors_per_minute, gmv_per_minute, requests_per_ip_per_minute, sales_per_product_per_minute, traffic_per_minute
+from promolake.gold import (
+    errors_per_minute,
+    funnel_per_minute,
+    gmv_per_minute,
+    requests_per_ip_per_minute,
+    sales_per_product_per_minute,
+    traffic_per_minute,
+)
 
 Figures = dict[str, Decimal]
+_ADDITIVE = ("gmv_amount", "refund_amount", "unit_count", "sale_count")
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,14 @@ class Compared:
 def held(lake: Lakehouse) -> Figures:
     """What gold holds in all, by the name of the figure."""
     found: Figures = {}
-    gmv = _columns(lake, gmv_per_minute.TABLE, "currency", "gmv_amount", "refund_amount", "order_count", "unit_count", "sale_count")
-    for name in ("gmv_amount", "refund_amount", "unit_count", "sale_count", "order_count"):
+    gmv = _columns(lake, gmv_per_minute.TABLE, "currency", *_ADDITIVE)
+    for name in _ADDITIVE:
         for currency, value in _per(gmv, "currency", name).items():
             found[f"{name} {currency}"] = value
     sales = _columns(lake, sales_per_product_per_minute.TABLE, "currency", "sales_amount")
     for currency, value in _per(sales, "currency", "sales_amount").items():
         found[f"sales_amount {currency}"] = value
+    found["order_count"] = _sum(_columns(lake, funnel_per_minute.TABLE, "order_count"), "order_count")
     traffic = _columns(lake, traffic_per_minute.TABLE, "request_count", "page_view_count")
     found["request_count"] = _sum(traffic, "request_count")
     found["page_view_count"] = _sum(traffic, "page_view_count")
@@ -49,9 +58,10 @@ def promised(truth: dict[str, Any]) -> Figures:
     """What gold must hold of a simulation, from its report's `truth`."""
     found: Figures = {}
     for currency, figures in truth["orders"].items():
-        for name in ("gmv_amount", "refund_amount", "unit_count", "sale_count", "order_count"):
+        for name in _ADDITIVE:
             found[f"{name} {currency}"] = Decimal(str(figures[name]))
         found[f"sales_amount {currency}"] = Decimal(str(figures["gmv_amount"]))
+    found["order_count"] = Decimal(sum(figures["order_count"] for figures in truth["orders"].values()))
     found["request_count"] = found["request_count by IP"] = Decimal(truth["request_count"])
     found["page_view_count"] = Decimal(truth["page_view_count"])
     found["error_count"] = Decimal(truth["error_count"])

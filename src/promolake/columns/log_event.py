@@ -17,7 +17,7 @@ _HEAD = (
     rf"(?s)^(?:\[?({_DATE_TIME}|{_TIME_OF_DAY})\]?\s*+)?"
     rf"(?:(?:-\s++)?(?:\[[^\]\n]*+\]++\s*+){{0,3}}?\[?({_LEVEL})\]?(?=[\s:-]|$)\s*+)?(.*+)$"
 )
-_LOGGER_BEFORE = r"^(?:\d+ --- (?:\[[^\]\n]*\] )+)?([\w.$\[\]]+)(?:#\d+| -| +:)\s"
+_LOGGER_BEFORE = r"^(?:\d+ --- (?:\[[^\]\n]*\] )+)?(\w[\w.$\[\]]*)(?:#\d+| -| +:)\s"
 _LOGGER_AFTER = r"^[^\n]*\(([\w.$]+)\)(?:\n|$)"
 _NAMES = {
     "timestamp": ("timestamp", "@timestamp", "time", "ts"),

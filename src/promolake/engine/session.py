@@ -44,7 +44,7 @@ def session(settings: Settings, name: str, say: Callable[[str], None]) -> SparkS
     """The process's session, in UTC. Under spark-submit master, memory and jars are spark-submit's; else local[cores] with jars
     fetched through Ivy, `say` telling the progress. Raises EnvironmentProblem when Java or a jar is missing."""
     builder = SparkSession.builder.appName(name)
-    options = dict(_SESSION)
+    options = _SESSION | {"spark.sql.warehouse.dir": str(settings.home / "warehouse")}
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
         os.environ["JAVA_HOME"] = str(jars.java().resolve().parent.parent)
         found = jars.resolved(jars.SPARK_JARS, say)

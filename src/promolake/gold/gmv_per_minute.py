@@ -27,7 +27,7 @@ TABLE = Table(
         Column("gmv_amount", "decimal(28,4)", "Sum of the sales, in `currency`."),
         Column("refund_amount", "decimal(28,4)", "Sum of cancelled and refunded lines, negative, in `currency`."),
         Column("ordered_amount", "decimal(28,4)", "Sum of the placed lines, paid or not, in `currency`."),
-        Column("order_count", "bigint", "Distinct orders with a sale."),
+        Column("order_count", "bigint", "Distinct orders with a sale; an order of two categories counts in both rows (funnel_per_minute counts it once)."),
         Column("unit_count", "bigint", "Units sold."),
         Column("buyer_count", "bigint", "Distinct known buyers with a sale; guests are not counted."),
         Column("sale_count", "bigint", "Order lines sold."),
