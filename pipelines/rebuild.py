@@ -1,4 +1,4 @@
-"""spark-submit [--py-files dist/promolake-*.whl] --properties-file conf/spark-defaults.conf pipelines/rebuild.py [--home DIR] TABLE..."""
+"""spark-submit --properties-file conf/spark-defaults.conf --py-files dist/promolake-*.whl pipelines/rebuild.py [--home DIR] TABLE..."""
 
 import sys
 

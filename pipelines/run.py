@@ -1,4 +1,4 @@
-"""spark-submit [--py-files dist/promolake-*.whl] --properties-file conf/spark-defaults.conf pipelines/run.py [--home DIR] [run's options]"""
+"""spark-submit --properties-file conf/spark-defaults.conf --py-files dist/promolake-*.whl pipelines/run.py [--home DIR] [options]"""
 
 import sys
 

@@ -1,7 +1,7 @@
 """The architecture on one screen: every flow, in the order data walks through the house. It only ever walks forward.
 
-    Kafka topic ==> bronze (raw bytes) ==> silver (valid, once, masked) ==> gold (one row per grain) ==> views
-                                       `=> silver.quarantine_* (the row and every rule it broke)
+Kafka topic ==> bronze (raw bytes) ==> silver (valid, once, masked) ==> gold (one row per grain) ==> views
+                                   `=> silver.quarantine_* (the row and every rule it broke)
 """
 
 from promolake.core.flow import Hallway

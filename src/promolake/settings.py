@@ -45,7 +45,9 @@ class Errors(_Section):
 
 
 class Privacy(_Section):
-    key_file: Path | None = Field(None, description="File with the pseudonym key; empty: PROMOLAKE_PSEUDONYM_KEY, or a key made in this home.")
+    key_file: Path | None = Field(
+        None, description="File with the pseudonym key; empty: PROMOLAKE_PSEUDONYM_KEY, or a key made in this home."
+    )
 
 
 class Settings(BaseSettings):
@@ -61,7 +63,9 @@ class Settings(BaseSettings):
     privacy: Privacy = Privacy()
 
     @classmethod
-    def settings_customise_sources(cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, env_settings: Any, **_: Any) -> Any:
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, env_settings: Any, **_: Any
+    ) -> Any:
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, conf_directory() / FILE)
 
     @property
@@ -85,7 +89,9 @@ def load(home: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{conf_directory() / FILE} or a {PREFIX}* variable: {key}: {first['msg']}.", "Correct or remove the key.") from None
+        raise SettingsError(
+            f"{conf_directory() / FILE} or a {PREFIX}* variable: {key}: {first['msg']}.", "Correct or remove the key."
+        ) from None
     except Exception as error:  # the YAML parser's own
         raise SettingsError(f"{conf_directory() / FILE} cannot be read: {str(error).splitlines()[0]}.", "Correct the file.") from None
     return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
@@ -123,7 +129,9 @@ def pseudonym_key(settings: Settings) -> SecretStr:
         try:
             return SecretStr(settings.privacy.key_file.read_text().strip())
         except OSError as error:
-            raise SettingsError(f"The pseudonym key file {settings.privacy.key_file} cannot be read: {error.strerror}.", "Correct privacy.key_file.") from None
+            raise SettingsError(
+                f"The pseudonym key file {settings.privacy.key_file} cannot be read: {error.strerror}.", "Correct privacy.key_file."
+            ) from None
     if given := os.environ.get("PROMOLAKE_PSEUDONYM_KEY"):
         return SecretStr(given)
     made = writable_home(settings) / "secrets" / "pseudonym.key"

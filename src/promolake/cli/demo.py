@@ -129,7 +129,11 @@ class Demo:
         delays = self._delays(watch, before, started)
         figures = Grid("figure", "in gold", title=f"gold after {time.time() - started:.0f} s", title_justify="left")
         for name in sorted(now):
-            if name.startswith(("gmv_amount", "refund_amount", "order_count")) or name in ("request_count", "page_view_count", "error_count"):
+            if name.startswith(("gmv_amount", "refund_amount", "order_count")) or name in (
+                "request_count",
+                "page_view_count",
+                "error_count",
+            ):
                 figures.add_row(name, f"{now[name] - before.get(name, 0):,}")
         p50, p99 = quantile(delays, 0.5), quantile(delays, 0.99)
         if p50 is not None and p99 is not None:
@@ -151,9 +155,11 @@ class Demo:
         delays = self._delays(watch, before, started)
         if delays:
             p50, p99 = quantile(delays, 0.5), quantile(delays, 0.99)
-            out.print(f"event -> gold, seen from outside: p50 {p50:.2f} s, p99 {p99:.2f} s ({len(delays)} marks after {WARM_UP_SECONDS} s of warm-up)")
+            marks = f"{len(delays)} marks after {WARM_UP_SECONDS} s of warm-up"
+            out.print(f"event -> gold, seen from outside: p50 {p50:.2f} s, p99 {p99:.2f} s ({marks})")
         if watch.first_row_at:
-            out.print(f"first sale in gold {watch.first_row_at - began:.0f} s after the start, {watch.first_row_at - started:.0f} s after the first message")
+            since = watch.first_row_at - started
+            out.print(f"first sale in gold {watch.first_row_at - began:.0f} s after the start, {since:.0f} s after the first message")
         out.print(f"driver's peak memory {memory / 2**30:.2f} GiB (Python and JVM)")
         out.print(f'ask it: promolake --home {self._settings.home} sql "SELECT * FROM gold.top_products"', soft_wrap=True)
         if not report["finished"] or not all(row.agrees for row in rows):

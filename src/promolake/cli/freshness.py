@@ -61,7 +61,9 @@ class GoldWatch:
                     table.update_incremental()
                 if table.version() == version:
                     continue
-                total = pa.table(QueryBuilder().register("t", table).execute("SELECT sum(sale_count) AS n FROM t").read_all())["n"][0].as_py()
+                total = pa.table(QueryBuilder().register("t", table).execute("SELECT sum(sale_count) AS n FROM t").read_all())["n"][
+                    0
+                ].as_py()
             except (DeltaError, OSError):  # not created yet
                 table = None
                 continue

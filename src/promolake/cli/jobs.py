@@ -17,7 +17,9 @@ from promolake.local.reaching import reachable
 @app.command()
 def run(
     context: typer.Context,
-    only: Annotated[list[str] | None, typer.Option(help="A flow by its table's name, `*` allowed; may be repeated. What it needs comes along.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="A flow by its table's name, `*` allowed; may be repeated. What it needs comes along.")
+    ] = None,
     query: Annotated[str, typer.Option(help="The query of conf/promolake.yaml to run; also the name of its checkpoint.")] = "main",
     once: Annotated[bool, typer.Option("--once", help="Take all there is, make gold exact, stop.")] = False,
 ) -> None:

@@ -78,6 +78,8 @@ def _topic(name: str, ledger: pa.Table | None, ends: dict[tuple[str, int], int] 
     totals = {fate: (pc.sum(rows[f"{fate}_count"]).as_py() or 0) if rows else 0 for fate in ("read", "valid", "quarantined", "duplicate")}
     last: dict[int, int] = {}
     if rows:
-        last = {row["partition"]: row["last_offset_max"] for row in rows.group_by("partition").aggregate([("last_offset", "max")]).to_pylist()}
+        last = {
+            row["partition"]: row["last_offset_max"] for row in rows.group_by("partition").aggregate([("last_offset", "max")]).to_pylist()
+        }
     lag = None if ends is None else sum(end - last.get(partition, -1) - 1 for (topic, partition), end in ends.items() if topic == name)
     return TopicReport(name, lag, **totals)

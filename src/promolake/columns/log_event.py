@@ -29,7 +29,8 @@ _NAMES = {
 }
 _SCHEMA = ", ".join(f"`{name}` STRING" for names in _NAMES.values() for name in names) + ", `log` STRING"
 # bunyan and pino number their levels (bunyan README, "Levels").
-_LEVELS = {"WARNING": "WARN", "SEVERE": "ERROR", "CRITICAL": "FATAL", "10": "TRACE", "20": "DEBUG", "30": "INFO", "40": "WARN", "50": "ERROR", "60": "FATAL"}
+_NUMBERED = {"10": "TRACE", "20": "DEBUG", "30": "INFO", "40": "WARN", "50": "ERROR", "60": "FATAL"}
+_LEVELS = {"WARNING": "WARN", "SEVERE": "ERROR", "CRITICAL": "FATAL"} | _NUMBERED
 
 
 def outer(text: Column) -> Column:

@@ -91,7 +91,7 @@ _PHONE_INTL = r"(?<![0-9A-Za-z])\+\d{1,3}[ -]?\(?\d{1,4}\)?(?:[ -]?\d{2,4}){1,3}
 _NAMED = (
     r"(?i)((?<![a-z0-9_])(?:receiver|recipient|customer|consignee|buyer|user|full|first|last|nick|real|shipping|billing|delivery|home)?_?"
     r"(?:name|address|street|city|zip_?code)|姓名|收[货件]人|地址)"
-    r"(\\?[\"']?\s*+[=:：]\s*+\\?)"
+    r"(\\?[\"']?\s*+[=:：]\s*+\\?)"  # noqa: RUF001  the full-width colon of Chinese text
     r"(?:\"[^\"]*+\"?|'[^']*+'|(?:[^,;\]}\n\"]|,(?!\s*+[\"']?[\w.]++[\"']?\s*+[=:]))++)"
 )
 

@@ -56,7 +56,9 @@ def _wrong(field: Field, given: Column, value: Column) -> Column | None:
         case "ip":  # a client address that cannot be one is NULL, not a reason to refuse an order
             return F.when(unread, f"wrong_type:{field.flat}") if field.required else None
         case "integer":
-            return F.when(unread, f"wrong_type:{field.flat}").when(~value.between(field.minimum, field.maximum), f"out_of_range:{field.flat}")
+            return F.when(unread, f"wrong_type:{field.flat}").when(
+                ~value.between(field.minimum, field.maximum), f"out_of_range:{field.flat}"
+            )
         case "decimal":
             return F.when(unread, _unread_number(field, given, "amount_range")).when(
                 F.abs(value) >= MAX_MONEY, "amount_range"

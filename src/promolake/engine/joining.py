@@ -53,6 +53,8 @@ class JoinQuery:
         """The rows that stand for the candidates' grain."""
         table = self._join.table
         times = candidates["event_time"]
-        found = self._lake.read(table, table.column_names, f"event_time >= {sql_time(pc.min(times))} AND event_time <= {sql_time(pc.max(times))}")
+        found = self._lake.read(
+            table, table.column_names, f"event_time >= {sql_time(pc.min(times))} AND event_time <= {sql_time(pc.max(times))}"
+        )
         (key,) = table.grain
         return conformed(found.filter(pc.is_in(found[key], value_set=candidates[key].combine_chunks())), table)

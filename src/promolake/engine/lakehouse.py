@@ -63,7 +63,14 @@ class Lakehouse:
         for table in tables:
             if not self.exists(table):
                 settings = {"delta.checkpointInterval": CHECKPOINT_EVERY, "delta.dataSkippingStatsColumns": ",".join(table.stats)}
-                DeltaTable.create(self.path(table), arrow_schema(table), mode="ignore", name=table.name, description=table.description, configuration=settings)
+                DeltaTable.create(
+                    self.path(table),
+                    arrow_schema(table),
+                    mode="ignore",
+                    name=table.name,
+                    description=table.description,
+                    configuration=settings,
+                )
 
     # --- reading ---------------------------------------------------------------------------------------------------------------
 
@@ -165,7 +172,9 @@ class Lakehouse:
             self._merge_by_spark(table, rows, txn)
             return
         on = " AND ".join(f't."{name}" = s."{name}"' for name in table.grain)
-        on += "".join(f" AND t.{name} >= {sql_time(pc.min(rows[name]))} AND t.{name} <= {sql_time(pc.max(rows[name]))}" for name in table.stats)
+        on += "".join(
+            f" AND t.{name} >= {sql_time(pc.min(rows[name]))} AND t.{name} <= {sql_time(pc.max(rows[name]))}" for name in table.stats
+        )
         merge = delta.merge(rows, on, source_alias="s", target_alias="t", commit_properties=_properties(txn))
         merge.when_matched_update(_updates(table)).when_not_matched_insert_all().execute()
 
@@ -189,7 +198,9 @@ class Lakehouse:
         session.createDataFrame(rows).createOrReplaceTempView("s")
         on = " AND ".join(f"t.`{name}` = s.`{name}`" for name in table.grain)
         updates = ", ".join(f"{name} = {value}" for name, value in _updates(table).items())
-        session.sql(f"MERGE INTO delta.`{self.path(table)}` t USING s ON {on} WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT *")
+        session.sql(
+            f"MERGE INTO delta.`{self.path(table)}` t USING s ON {on} WHEN MATCHED THEN UPDATE SET {updates} WHEN NOT MATCHED THEN INSERT *"
+        )
 
     @contextmanager
     def _alone(self, table: Table) -> Iterator[None]:
@@ -227,5 +238,7 @@ def sql_time(value: pa.Scalar) -> str:
 
 def time_ranges(column: str, ranges: Iterable[tuple[datetime, datetime]]) -> str:
     """An SQL condition: `column` lies in one of the half-open ranges [from, to)."""
-    parts = [f"({column} >= '{low.astimezone(UTC).isoformat()}' AND {column} < '{high.astimezone(UTC).isoformat()}')" for low, high in ranges]
+    parts = [
+        f"({column} >= '{low.astimezone(UTC).isoformat()}' AND {column} < '{high.astimezone(UTC).isoformat()}')" for low, high in ranges
+    ]
     return " OR ".join(parts) if parts else "false"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,26 +28,26 @@ LEDGER = Table(
 )
 
 
-def entries(query: str, batch_id: int, topic: str, positions: pa.Table, fates: dict[str, pa.Table], ingested_at: datetime) -> pa.Table:
+def entries(query: str, batch_id: int, read: pa.Table, fates: dict[str, pa.Table]) -> pa.Table:
     """The ledger's rows of one topic's batch.
 
-    `positions` has the partition and offset of every record read; `fates` the rows that went to `valid`, `quarantined`, `duplicate`.
+    `read` has the bronze rows of the batch, at least one; `fates` the rows that became `valid`, `quarantined`, `duplicate`.
     """
-    read = positions.group_by("partition").aggregate([("offset", "min"), ("offset", "max"), ("offset", "count")])
+    ranges = read.group_by("partition").aggregate([("offset", "min"), ("offset", "max"), ("offset", "count")])
     counts = {fate: _counts(rows) for fate, rows in fates.items()}
     rows = [
         {
             "query": query,
             "batch_id": batch_id,
-            "topic": topic,
+            "topic": read["topic"][0].as_py(),
             "partition": partition["partition"],
             "first_offset": partition["offset_min"],
             "last_offset": partition["offset_max"],
             "read_count": partition["offset_count"],
             **{f"{fate}_count": found.get(partition["partition"], 0) for fate, found in counts.items()},
-            "ingested_at": ingested_at,
+            "ingested_at": read["ingested_at"][0].as_py(),
         }
-        for partition in read.to_pylist()
+        for partition in ranges.to_pylist()
     ]
     return pa.Table.from_pylist(rows, schema=arrow_schema(LEDGER))
 

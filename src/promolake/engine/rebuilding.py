@@ -59,7 +59,9 @@ class Rebuilder:
         """The topic's rows that break a rule, and those that give another event under an id already taken."""
         broken = quarantine_rows(self._parsed(flow), flow)
         conflicts = self._fates(flow).where(F.col(_FATE) == "conflict").select("partition", "offset")
-        clashing = self._lake.frame(flow.bronze).join(conflicts, ["partition", "offset"]).withColumn(VIOLATIONS, F.array(F.lit(ID_CONFLICT)))
+        clashing = (
+            self._lake.frame(flow.bronze).join(conflicts, ["partition", "offset"]).withColumn(VIOLATIONS, F.array(F.lit(ID_CONFLICT)))
+        )
         return broken.unionByName(clashing.select(*flow.quarantine.column_names))
 
     def gold(self, flow: Metric | Join) -> DataFrame:

@@ -25,7 +25,7 @@ from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan
-from promolake.engine.session import stream_session
+from promolake.engine.session import join_session, scan_session
 from promolake.settings import Settings, pseudonym_key
 
 MAIN = "main"
@@ -52,7 +52,9 @@ def chosen(hallway: Hallway, only: Sequence[str]) -> Hallway:
     forwards = tuple(flow for flow in hallway.forwards if named(flow.name))
     needed = {reads.table.name for flow in metrics for reads in flow.reads} | {flow.reads.name for flow in forwards}
     ingests = tuple(
-        flow for flow in hallway.ingests if flow.table.name in needed or any(named(t.name) for t in (flow.bronze, flow.table, flow.quarantine))
+        flow
+        for flow in hallway.ingests
+        if flow.table.name in needed or any(named(t.name) for t in (flow.bronze, flow.table, flow.quarantine))
     )
     return Hallway(ingests, metrics, tuple(flow for flow in hallway.joins if named(flow.table.name)), forwards)
 
@@ -66,7 +68,9 @@ class Runner:
         self._flows = flows
         self._query = query
         self._say = say
-        self._spark = stream_session(spark)
+        self._spark = spark
+        self._scan_session = scan_session(spark)
+        self._join_session = join_session(spark)
         self.lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
         self._stopping = threading.Event()
 
@@ -157,14 +161,20 @@ class Runner:
         return pseudonym_key(self._settings).get_secret_value().encode()
 
     def _joining(self, join: Join) -> JoinQuery:
-        return JoinQuery(join, self._spark, self.lake)
+        return JoinQuery(join, self._join_session, self.lake)
 
     @contextmanager
     def _scan(self) -> Iterator[Scan]:
         with ExitStack() as closing:
             forwarders = [(flow, Forwarder(flow, self._bootstrap, self._settings.errors.levels)) for flow in self._flows.forwards]
             scan = Scan(
-                self._query, self._spark, self.lake, self._flows.ingests, self._flows.metrics, forwarders, self._settings.engine.commit_threads
+                self._query,
+                self._scan_session,
+                self.lake,
+                self._flows.ingests,
+                self._flows.metrics,
+                forwarders,
+                self._settings.engine.commit_threads,
             )
             closing.callback(scan.close)
             for _, forwarder in forwarders:
@@ -182,7 +192,9 @@ class Runner:
         file.parent.mkdir(parents=True, exist_ok=True)
         feeds = json.loads(file.read_text()) if file.exists() else {}
         for table in self._flows.tables:
-            if feeds.setdefault(table.name, self._query) != self._query and table.name not in {join.table.name for join in self._flows.joins}:
+            if feeds.setdefault(table.name, self._query) != self._query and table.name not in {
+                join.table.name for join in self._flows.joins
+            }:
                 raise SettingsError(
                     f"{table.name} is fed by the query {feeds[table.name]}, not by {self._query}: fed by both it would count twice.",
                     "Run it with the same --query as before, or in another --home.",
@@ -203,4 +215,6 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 def _failed(error: StreamingQueryException) -> FlowFailed:
     cause = (error.getCondition() or "").strip() or str(error).strip().splitlines()[0][:300]
-    return FlowFailed(f"A streaming query failed: {cause}.", "Its log is log/spark.log in the home; the next run goes on where this one ended.")
+    return FlowFailed(
+        f"A streaming query failed: {cause}.", "Its log is log/spark.log in the home; the next run goes on where this one ended."
+    )

@@ -35,7 +35,7 @@ _MINUTE = timedelta(minutes=1)
 MAX_RANGES = 64  # of minutes in one condition; closer ones are read as one range
 ID_CONFLICT = "id_conflict"
 WARM_UP_ROWS = 60  # of each example
-WARM_UP_ROUNDS = 4
+WARM_UP_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,8 @@ class Scan:
             F.coalesce("headers", F.array().cast("array<struct<key:string,value:binary>>")).alias("headers"),
             F.current_timestamp().alias("ingested_at"),  # Spark keeps it in the offset log: a replayed batch has the same
         )  # fmt: skip
+        # One task per core: a task's fixed cost (the plan, taken apart and bound again) is that of a thousand rows.
+        records = records.coalesce(self._spark.sparkContext.defaultParallelism)
         rows = parsed(with_key(records, key), self._ingests)
         writer = rows.writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint)).trigger(**trigger)
         return writer.foreachBatch(self.gate.guarded(self._batch)).start()
@@ -149,7 +151,9 @@ class Scan:
             self._lake.append(table, rows, self._txn(table, batch_id))
         self._seen[flow.table.name].remember(fates.valid)
 
-    def _commit_metric(self, metric: Metric, fates: dict[str, Fates], done: dict[str, Future[None]], spark: SparkSession, batch_id: int) -> None:
+    def _commit_metric(
+        self, metric: Metric, fates: dict[str, Fates], done: dict[str, Future[None]], spark: SparkSession, batch_id: int
+    ) -> None:
         new = [fates[reads.table.name].valid for reads in metric.reads]
         if not any(rows.num_rows for rows in new):
             return
@@ -163,12 +167,11 @@ class Scan:
     def _write_ledger(self, fates: dict[str, Fates], batch_id: int) -> None:
         rows = [
             ledger.entries(
-                self.name, batch_id, flow.topic.name, found.bronze,
-                {"valid": found.valid, "quarantined": found.quarantined, "duplicate": found.duplicate}, found.bronze["ingested_at"][0].as_py(),
+                self.name, batch_id, found.bronze, {"valid": found.valid, "quarantined": found.quarantined, "duplicate": found.duplicate}
             )
-            for flow in self._ingests
-            if (found := fates[flow.table.name]).bronze.num_rows
-        ]  # fmt: skip
+            for found in fates.values()
+            if found.bronze.num_rows
+        ]
         self._lake.append(ledger.LEDGER, pa.concat_tables(rows), self._txn(ledger.LEDGER, batch_id))
 
     def _txn(self, table: Table, batch_id: int) -> Txn:
@@ -177,13 +180,17 @@ class Scan:
     def _silver_days(self, flow: Ingest, days: list[int]) -> pa.Table:
         start = datetime(1970, 1, 1, tzinfo=UTC)
         ranges = _joined_up([(start + day * _DAY, start + (day + 1) * _DAY) for day in sorted(days)])
-        return self._lake.read(flow.table, ("event_id", "event_time", "payload_hash", "partition", "offset"), time_ranges("event_time", ranges))
+        return self._lake.read(
+            flow.table, ("event_id", "event_time", "payload_hash", "partition", "offset"), time_ranges("event_time", ranges)
+        )
 
 
 def with_key(records: DataFrame, key: bytes) -> DataFrame:
     """The records with the two pads of the pseudonym key as columns, joined from a frame so that no plan shows their bytes."""
     inner, outer = masking.key_pads(key)
-    pads = records.sparkSession.createDataFrame([(bytearray(inner), bytearray(outer))], f"{masking.KEY_INNER} binary, {masking.KEY_OUTER} binary")
+    pads = records.sparkSession.createDataFrame(
+        [(bytearray(inner), bytearray(outer))], f"{masking.KEY_INNER} binary, {masking.KEY_OUTER} binary"
+    )
     return records.crossJoin(F.broadcast(pads))
 
 

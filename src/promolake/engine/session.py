@@ -28,15 +28,25 @@ _LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
 }
-# A micro-batch is a thousand rows through a thousand expressions: generating and compiling Java for it costs more than running it.
 _STREAM = {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
     "spark.sql.streaming.stopTimeout": "30s",
+}
+# The scan's micro-batch is a thousand rows through a thousand expressions. Generating and compiling Java for it costs more than running
+# it; looking for common sub-expressions finds none, as every value is a column of its own already (columns/typed.py); and these rules walk
+# the whole plan again and again to change nothing. All of it is paid anew in every batch.
+_IDLE_RULES = (
+    "CollapseProject RemoveRedundantAliases OptimizeCsvJsonExprs BooleanSimplification FoldablePropagation SimplifyBinaryComparison "
+    "PushFoldableIntoBranches UnwrapCastInBinaryComparison ReplaceNullWithFalseInPredicate ReorderAssociativeOperator SimplifyConditionals"
+)
+_SCAN = _STREAM | {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.subexpressionElimination.enabled": "false",
+    "spark.sql.optimizer.excludedRules": ",".join(f"org.apache.spark.sql.catalyst.optimizer.{rule}" for rule in _IDLE_RULES.split()),
 }
 
 
@@ -59,12 +69,20 @@ def session(settings: Settings, name: str, say: Callable[[str], None]) -> SparkS
     return spark
 
 
-def stream_session(spark: SparkSession) -> SparkSession:
-    """A session of the same process for streaming queries, with the settings that suit micro-batches."""
-    streaming = spark.newSession()
-    for key, value in _STREAM.items():
-        streaming.conf.set(key, value)
-    return streaming
+def scan_session(spark: SparkSession) -> SparkSession:
+    """A session of the same process for the scan, with the settings that suit its micro-batches."""
+    return _with(spark.newSession(), _SCAN)
+
+
+def join_session(spark: SparkSession) -> SparkSession:
+    """A session of the same process for stream-stream joins: state in RocksDB, plans optimised as ever."""
+    return _with(spark.newSession(), _STREAM)
+
+
+def _with(spark: SparkSession, options: dict[str, str]) -> SparkSession:
+    for key, value in options.items():
+        spark.conf.set(key, value)
+    return spark
 
 
 def _quiet(home: Path) -> str:

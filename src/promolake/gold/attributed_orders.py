@@ -7,6 +7,7 @@ are one stream of touches, so it is one join. A match shows at once; a line with
 
 from __future__ import annotations
 
+from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -48,12 +49,7 @@ def attributed_orders(orders: DataFrame, views: DataFrame, searches: DataFrame) 
     """In: rows of silver.orders, silver.views, silver.searches. Out: candidates, one per paid line and touch, one for a line without."""
     paid = orders.where(F.col("status") == "PAID").select(*_LINE).withWatermark("event_time", LATENESS)
     no_product = F.lit(None).cast("string")
-    touches = (
-        views.select(F.col("user_hash").alias("toucher"), F.col("product_id").alias("touched"), F.col("event_id").alias("touch_id"), "event_time")
-        .unionByName(searches.select(F.col("user_hash").alias("toucher"), no_product.alias("touched"), F.col("event_id").alias("touch_id"), "event_time"))
-        .withColumnRenamed("event_time", "touched_at")
-        .withWatermark("touched_at", LATENESS)
-    )
+    touches = _touches(views, F.col("product_id")).unionByName(_touches(searches, no_product)).withWatermark("touched_at", LATENESS)
     is_search = F.col("touched").isNull()
     near = (
         (F.col("user_hash") == F.col("toucher"))
@@ -68,6 +64,15 @@ def attributed_orders(orders: DataFrame, views: DataFrame, searches: DataFrame) 
         F.when(is_view, F.col("touched_at")).alias("viewed_at"),
         F.when(~is_view, F.col("touch_id")).alias("search_id"),
         F.when(~is_view, F.col("touched_at")).alias("searched_at"),
+    )
+
+
+def _touches(events: DataFrame, touched: SparkColumn) -> DataFrame:
+    return events.select(
+        F.col("user_hash").alias("toucher"),
+        touched.alias("touched"),
+        F.col("event_id").alias("touch_id"),
+        F.col("event_time").alias("touched_at"),
     )
 
 

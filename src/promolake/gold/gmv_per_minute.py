@@ -27,7 +27,7 @@ TABLE = Table(
         Column("gmv_amount", "decimal(28,4)", "Sum of the sales, in `currency`."),
         Column("refund_amount", "decimal(28,4)", "Sum of cancelled and refunded lines, negative, in `currency`."),
         Column("ordered_amount", "decimal(28,4)", "Sum of the placed lines, paid or not, in `currency`."),
-        Column("order_count", "bigint", "Distinct orders with a sale; an order of two categories counts in both rows (funnel_per_minute counts it once)."),
+        Column("order_count", "bigint", "Distinct orders with a sale; one of two categories counts in both (once in funnel_per_minute)."),
         Column("unit_count", "bigint", "Units sold."),
         Column("buyer_count", "bigint", "Distinct known buyers with a sale; guests are not counted."),
         Column("sale_count", "bigint", "Order lines sold."),
@@ -42,13 +42,14 @@ def gmv_per_minute(orders: DataFrame) -> DataFrame:
     """In: rows of silver.orders, whole minutes. Out: one row per minute, currency and category that has an order line."""
     is_sale = (F.col("status") == "PAID") & (F.col("line_amount") > 0)
     is_refund = F.col("status").isin("CANCELLED", "REFUNDED")
+    is_placed = F.col("status") == "PLACED"
     nothing = F.lit(0).cast("decimal(28,4)")
     return (
         orders.groupBy(window_start(), "currency", F.coalesce("category", F.lit(NO_CATEGORY)).alias("category"))
         .agg(
             F.sum(F.when(is_sale, F.col("line_amount")).otherwise(nothing)).cast("decimal(28,4)").alias("gmv_amount"),
             F.sum(F.when(is_refund, -F.abs("line_amount")).otherwise(nothing)).cast("decimal(28,4)").alias("refund_amount"),
-            F.sum(F.when(F.col("status") == "PLACED", F.col("line_amount")).otherwise(nothing)).cast("decimal(28,4)").alias("ordered_amount"),
+            F.sum(F.when(is_placed, F.col("line_amount")).otherwise(nothing)).cast("decimal(28,4)").alias("ordered_amount"),
             F.count_distinct(F.when(is_sale, F.col("order_id"))).alias("order_count"),
             F.sum(F.when(is_sale, F.col("quantity")).otherwise(0)).alias("unit_count"),
             F.count_distinct(F.when(is_sale, F.col("user_hash"))).alias("buyer_count"),

@@ -39,7 +39,7 @@ TABLE = Table(
 def machine_metrics_per_minute(machine_metrics: DataFrame) -> DataFrame:
     """In: rows of silver.machine_metrics, whole minutes. Out: one row per minute and host, and one per minute for all hosts."""
     hosts = F.explode(F.array("host", F.lit(ALL_HOSTS))).alias("host")
-    figures = [figure for name in MEASURED for figure in (_average(name).alias(f"{name}_avg"), F.percentile(name, 0.75).alias(f"{name}_p75"))]
+    figures = [of(name) for name in MEASURED for of in (_average, _p75)]
     return (
         machine_metrics.select(window_start(), hosts, *MEASURED)
         .groupBy("window_start", "host")
@@ -49,10 +49,14 @@ def machine_metrics_per_minute(machine_metrics: DataFrame) -> DataFrame:
     )
 
 
+def _p75(name: str) -> SparkColumn:
+    return F.percentile(name, 0.75).alias(f"{name}_p75")
+
+
 def _average(name: str) -> SparkColumn:
     """The mean, adding in ascending order: floating-point sums depend on the order, and a stream's order is not a batch's."""
     values = F.array_sort(F.collect_list(name))
-    return F.try_divide(F.aggregate(values, F.lit(0.0), lambda total, value: total + value), F.size(values))
+    return F.try_divide(F.aggregate(values, F.lit(0.0), lambda total, value: total + value), F.size(values)).alias(f"{name}_avg")
 
 
 FLOW = Metric(TABLE, (Reads(MACHINE_METRICS.table, ("event_time", "host", *MEASURED)),), machine_metrics_per_minute)

@@ -46,5 +46,7 @@ def sales_per_product_per_minute(orders: DataFrame) -> DataFrame:
 
 
 FLOW = Metric(
-    TABLE, (Reads(ORDERS.table, ("event_time", "currency", "product_id", "status", "line_amount", "quantity")),), sales_per_product_per_minute
+    TABLE,
+    (Reads(ORDERS.table, ("event_time", "currency", "product_id", "status", "line_amount", "quantity")),),
+    sales_per_product_per_minute,
 )

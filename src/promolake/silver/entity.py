@@ -41,7 +41,9 @@ VIOLATIONS = "violations"
 EVENT_ID_HEADER = "event_id"
 
 
-def ingest(topic: Topic, name: str, description: str, columns: tuple[Column, ...], projection: Projection, rules: tuple[Rule, ...]) -> Ingest:
+def ingest(
+    topic: Topic, name: str, description: str, columns: tuple[Column, ...], projection: Projection, rules: tuple[Rule, ...]
+) -> Ingest:
     """The flow of a topic into `silver.<name>` and `silver.quarantine_<name>`."""
     stats = ("event_time", "partition", "offset", "ingested_at")
     return Ingest(
@@ -49,7 +51,10 @@ def ingest(topic: Topic, name: str, description: str, columns: tuple[Column, ...
         bronze=bronze_table(topic),
         table=Table(f"silver.{name}", description, (*IDENTITY, *columns, *POSITION), grain=("event_id",), stats=stats),
         quarantine=Table(
-            f"silver.quarantine_{name}", f"Records of {topic.name} that break a rule, whole.", QUARANTINED, stats=("partition", "offset", "ingested_at")
+            f"silver.quarantine_{name}",
+            f"Records of {topic.name} that break a rule, whole.",
+            QUARANTINED,
+            stats=("partition", "offset", "ingested_at"),
         ),
         projection=projection,
         rules=rules,
@@ -152,7 +157,9 @@ def _silver(flow: Ingest) -> SparkColumn:
     columns |= {name: held[name] for name in ("event_id", "event_time")}
     columns |= {name: F.col(name) for name in ("partition", "offset", "kafka_timestamp")} | {"payload_hash": F.xxhash64("value")}
     has_value = F.col("value").isNotNull()  # makes every field nullable, as Arrow wants of the fields of a struct that may be NULL
-    return F.struct(*(F.when(has_value, columns[c.name].try_cast(c.type)).alias(c.name) for c in flow.table.columns if c.name != "ingested_at"))
+    return F.struct(
+        *(F.when(has_value, columns[c.name].try_cast(c.type)).alias(c.name) for c in flow.table.columns if c.name != "ingested_at")
+    )
 
 
 def _header(name: str) -> SparkColumn:

@@ -4,7 +4,8 @@ from promolake.core.topic import Field, Topic
 
 TOPIC = Topic(
     name="site.access",
-    description="Access-log lines, Apache or nginx, combined or common format. A header `event_id` names the line; without one its position in Kafka does.",
+    description="Access-log lines, Apache or nginx, combined or common format. A header `event_id` names the line; "
+    "without one its position in Kafka does.",
     codec="access_line",
     key="ip",
     fields=(

@@ -17,7 +17,8 @@ TOPIC = Topic(
         Field("message", "text", "The rest, with the stack trace."),
     ),
     examples=(
-        "[2016-12-19 16:31:46,143] ERROR Error when sending message (kafka.server.KafkaApis)\njava.io.IOException: broken\n\tat kafka.X.y(X.scala:1)",
+        "[2016-12-19 16:31:46,143] ERROR Error when sending message (kafka.server.KafkaApis)\n"
+        "java.io.IOException: broken\n\tat kafka.X.y(X.scala:1)",
         "2026-11-11 00:00:00.120 [http-1] ERROR com.shop.Payment - card refused",
         '{"timestamp":"2026-11-11T00:00:00Z","level":"error","service":"payment","logger":"c.s.P","message":"refused"}',
         '{"log":"18:19:19.694 WARN  i.s.PaymentServiceImpl#71 not allowed\\n","stream":"stdout","time":"2023-01-29T10:19:19.694635249Z"}',
