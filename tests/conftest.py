@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from promolake import settings
-from promolake.engine.session import session, stream_session
+from promolake.engine.session import scan_session, session
 from promolake.local.broker import Broker
 
 
@@ -29,9 +29,9 @@ def bootstrap(broker: Broker) -> str:
 
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """One Spark session with Delta for all tests, set as for micro-batches: compiling the parse pass to Java takes longer than the tests."""
+    """One Spark session with Delta for all tests, set as for the scan: compiling the parse pass to Java takes longer than the tests."""
     shared = session(settings.load(tmp_path_factory.mktemp("shared_home")), "tests", print)
-    yield stream_session(shared)
+    yield scan_session(shared)
     shared.stop()
 
 

@@ -14,7 +14,9 @@ def drawn(strategy: SearchStrategy[T], count: int) -> list[T]:
     """About `count` values of the strategy, the same in every run: a failure can be looked at again."""
     found: list[T] = []
 
-    @settings(max_examples=count, database=None, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=count, database=None, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
     @given(strategy)
     def take(value: T) -> None:
         found.append(value)

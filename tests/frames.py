@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+from chispa import assert_df_equality
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from promolake.bronze.envelope import COLUMNS
-from promolake.core.flow import Ingest
+from promolake.core.flow import Ingest, Join, Metric, Reads
 from promolake.core.table import Table
 from promolake.core.topic import Topic
 from promolake.engine.arrow import arrow_schema
@@ -68,3 +69,28 @@ def evaluated(spark: SparkSession, given: Sequence[str | None], column: Callable
     texts = spark.createDataFrame(pa.table({"n": range(len(given)), "given": pa.array(given, pa.string())})).coalesce(1)
     rows = with_key(texts, KEY).select("n", column(F.col("given")).alias("value")).toArrow().to_pylist()
     return [row["value"] for row in sorted(rows, key=lambda row: row["n"])]
+
+
+def read(spark: SparkSession, reads: Reads, rows: Iterable[dict[str, Any]]) -> DataFrame:
+    """Rows of a silver table as a flow reads them: only the columns it declares."""
+    return frame(spark, reads.table, rows).select(*reads.columns)
+
+
+def computed(spark: SparkSession, flow: Metric | Join, *inputs: Iterable[dict[str, Any]]) -> DataFrame:
+    """What a gold flow makes of rows of its inputs, in the order it declares them."""
+    return flow.function(*(read(spark, reads, rows) for reads, rows in zip(flow.reads, inputs, strict=True)))
+
+
+def assert_rows(found: DataFrame, spark: SparkSession, table: Table, rows: Iterable[dict[str, Any]]) -> None:
+    """The frame holds exactly these rows of the table, in any order."""
+    assert_df_equality(found, frame(spark, table, rows), ignore_row_order=True, ignore_nullable=True, ignore_metadata=True)
+
+
+def at(clock: str) -> datetime:
+    """The instant of the promotion day at a UTC time of day: `at("00:00:59.5")`."""
+    return datetime.fromisoformat(f"2026-11-11T{clock}+00:00")
+
+
+def minute(clock: str) -> dict[str, datetime]:
+    """The window columns of the minute that starts then."""
+    return {"window_start": at(clock), "window_end": at(clock) + timedelta(minutes=1)}

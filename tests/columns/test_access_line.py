@@ -5,16 +5,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from frames import evaluated
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from frames import evaluated
 from promolake.columns import access_line
 
 AT = "[17/May/2015:10:05:03 +0000]"
 INSTANT = datetime(2015, 5, 17, 10, 5, 3, tzinfo=UTC)
 ABSENT = {"method": None, "path": None, "referrer": None, "agent": None}
-COMMON = {"ip": "1.2.3.4", "event_time": INSTANT, "method": "GET", "path": "/", "status": "200", "bytes": "5", "referrer": None, "agent": None}
+COMMON = {
+    "ip": "1.2.3.4",
+    "event_time": INSTANT,
+    "method": "GET",
+    "path": "/",
+    "status": "200",
+    "bytes": "5",
+    "referrer": None,
+    "agent": None,
+}
 
 LINES = {
     "combined": (
@@ -32,7 +41,7 @@ LINES = {
         rf'1.2.3.4 - - {AT} "GET /a\"b HTTP/1.1" 200 5 "say \"hi\"" "a\\"', {"path": r"/a\"b", "referrer": r"say \"hi\"", "agent": r"a\\"},
     ),
     "no bytes": (f'1.2.3.4 - - {AT} "GET / HTTP/1.1" 304 - "-" "-"', {"status": "304", "bytes": "0"}),
-    "an unreadable request": (rf'1.2.3.4 - - {AT} "\x16\x03\x01" 400 5 "-" "-"', {"method": None, "path": r"\x16\x03\x01", "status": "400"}),
+    "an unreadable request": (rf'1.2.3.4 - - {AT} "\x16\x03" 400 5 "-" "-"', {"method": None, "path": r"\x16\x03", "status": "400"}),
     "a request with a blank in its path": (f'1.2.3.4 - - {AT} "GET /a b HTTP/1.1" 200 5', {"method": None, "path": "GET /a b HTTP/1.1"}),
     "no request": (f'1.2.3.4 - - {AT} "-" 408 - "-" "-"', ABSENT | {"status": "408", "bytes": "0"}),
     "an empty request": (f'1.2.3.4 - - {AT} "" 400 0 "-" "-"', ABSENT | {"status": "400", "bytes": "0"}),
@@ -99,4 +108,4 @@ def test_a_page_view_is_a_get_answered_200_for_no_asset(spark: SparkSession) -> 
 def test_a_hostile_line_of_60_kb_is_read_in_no_time(spark: SparkSession, hostile: str) -> None:
     started = time.monotonic()
     assert len(evaluated(spark, [hostile] * 20, access_line.parts)) == 20
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # backtracking would take minutes

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from frames import BROKER_TIME, evaluated
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from frames import BROKER_TIME, evaluated
 from promolake.columns import event_time
 
 DAY = datetime(2026, 11, 11, tzinfo=UTC)

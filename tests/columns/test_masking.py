@@ -7,12 +7,12 @@ import string
 import time
 
 import pytest
-from drawn import drawn
-from frames import KEY, evaluated
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from drawn import drawn
+from frames import KEY, evaluated
 from promolake.columns import masking
 
 # --- pseudonyms ---------------------------------------------------------------------------------------------------------------
@@ -71,7 +71,14 @@ def test_one_email_has_one_pseudonym_however_it_is_written(spark: SparkSession) 
     [
         (
             masking.phone_masked,
-            {"13812345678": "138****5678", "+86 138-1234-5678": "138****5678", "12345": "****45", "": "****", "unknown": "****", None: None},
+            {
+                "13812345678": "138****5678",
+                "+86 138-1234-5678": "138****5678",
+                "12345": "****45",
+                "": "****",
+                "unknown": "****",
+                None: None,
+            },
         ),
         (
             masking.email_masked,
@@ -132,7 +139,7 @@ NAMED = {
     "address=1 Example Road, Hangzhou, status=PAID": "address=***, status=PAID",
     f"shipping_address={'1 Example Road ' * 20}": "shipping_address=***",
     "address=1 Example Road\n\tat x.Y(Y.java:1)": "address=***\n\tat x.Y(Y.java:1)",
-    "收货人：李雷; 地址：杭州": "收货人：***; 地址：***",
+    "收货人：李雷; 地址：杭州": "收货人：***; 地址：***",  # noqa: RUF001
 }
 LEFT_ALONE = [
     "sent at 1794355200123",
@@ -175,11 +182,14 @@ def test_times_trace_ids_and_order_numbers_are_left_alone(spark: SparkSession) -
 
 DIGITS = string.digits
 SEPARATORS = st.sampled_from(["", " ", "-"])
-PHONES = st.tuples(st.sampled_from(["", "+86", "86", "+86 ", "0086"]), st.from_regex(r"1[3-9]\d", fullmatch=True, alphabet=DIGITS), SEPARATORS,
-                   st.text(DIGITS, min_size=4, max_size=4), SEPARATORS, st.text(DIGITS, min_size=4, max_size=4)).map("".join)  # fmt: skip
-EMAILS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._%+-]{2,20}@[a-z0-9-]{1,10}(\.[a-z]{2,5}){1,2}", fullmatch=True).filter(lambda mail: "%40" not in mail)
+FOUR = st.text(DIGITS, min_size=4, max_size=4)
+NETWORK = st.from_regex(r"1[3-9]\d", fullmatch=True, alphabet=DIGITS)
+PHONES = st.tuples(st.sampled_from(["", "+86", "86", "+86 ", "0086"]), NETWORK, SEPARATORS, FOUR, SEPARATORS, FOUR).map("".join)
+EMAILS = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._%+-]{2,20}@[a-z0-9-]{1,10}(\.[a-z]{2,5}){1,2}", fullmatch=True).filter(
+    lambda mail: "%40" not in mail
+)
 ISSUERS = st.sampled_from(["4000", "4999", "5100", "5555", "2221", "2720", "6011", "6222", "3528"])
-GROUPS = st.lists(st.text(DIGITS, min_size=4, max_size=4), min_size=3, max_size=3)
+GROUPS = st.lists(FOUR, min_size=3, max_size=3)
 CARDS = st.tuples(ISSUERS, GROUPS, SEPARATORS).map(lambda card: card[2].join([card[0], *card[1]]))
 BEFORE = ["", " ", "card ", "phone=", '{"x":"', "<b>", "用户", "(", "\n", "/u/", "[INFO] ", "'"]
 AFTER = ["", " ", ".", ", then", '"}', "</b>", ")", "\n\tat x.Y", "/", "&a=b", "'", "。"]
@@ -194,7 +204,8 @@ def test_whatever_stands_around_it_none_survives_in_clear(spark: SparkSession, p
     for (datum, text), result in zip(examples, texts, strict=True):
         assert datum not in result, text
         if shown is None:
-            assert datum.split("@")[0] not in result, text
+            local, domain = datum.split("@")
+            assert local not in result.replace(domain, ""), text
         else:
             assert len(re.sub(r"\D", "", result)) <= shown, text
 
@@ -209,4 +220,4 @@ def test_a_hostile_text_is_masked_in_no_time(spark: SparkSession, hostile: str) 
     started = time.monotonic()
     (result,) = evaluated(spark, [hostile], masking.message_masked)
     assert result is not None
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20  # backtracking would take minutes

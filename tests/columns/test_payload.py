@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from frames import evaluated
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
+from frames import evaluated
 from promolake.columns import payload
 from promolake.core.topic import Field, Topic
 
@@ -97,9 +97,11 @@ def fields_of(name: str) -> Callable[[Column], Column]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("id", {'{"id":"a\\u0000\\n"}': "a\0\n", '{"id":12345678901234567890}': "12345678901234567890", '{"id":true}': "true", '{"id":null}': None,
-                "{}": None, '{"ID":"a"}': None, '{"id":{"a": 1}}': '{"a": 1}'}),
-        ("amount", {'{"amount":"1.10"}': "1.10", '{"amount":1.10}': "1.1", '{"amount":1.23456}': "1.23456", '{"amount":999999999.9999}': "9.999999999999E8",
+        ("id", {'{"id":"a\\u0000\\n"}': "a\0\n", '{"id":12345678901234567890}': "12345678901234567890",
+                '{"id":true}': "true", '{"id":null}': None,
+                "{}": None, '{"ID":"a"}': None, '{"id":{"a": 1}}': '{"a":1}'}),
+        ("amount", {'{"amount":"1.10"}': "1.10", '{"amount":1.10}': "1.1", '{"amount":1.23456}': "1.23456",
+                    '{"amount":999999999.9999}': "9.999999999999E8",
                     '{"amount":1e400}': '"Infinity"'}),
         ("to", {'{"to":{"name":"Li"}}': {"name": "Li"}, '{"to":null}': None, '{"to":{}}': {"name": None}}),
     ],

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from end_to_end.conftest import DATA, RealLake
 from promolake.engine.rebuilding import Rebuilder
 from promolake.hallway import HALLWAY
 from promolake.settings import pseudonym_key
-
-from end_to_end.conftest import DATA, RealLake
 
 
 def test_gmv_and_refunds_are_right_to_the_cent(real_lake: RealLake) -> None:

@@ -50,13 +50,13 @@ def rebuild(
     from promolake.engine.lakehouse import Lakehouse
     from promolake.engine.lock import writing
     from promolake.engine.rebuilding import Rebuilder
-    from promolake.engine.session import session
+    from promolake.engine.session import scan_session, session
     from promolake.hallway import HALLWAY
 
     settings = configuration.load(context.obj)
     configuration.writable_home(settings)
     names = [flow.table.name for flow in (*HALLWAY.ingests, *HALLWAY.metrics, *HALLWAY.joins)] if tables == ["all"] else tables
-    spark = session(settings, "promolake-rebuild", say)
+    spark = scan_session(session(settings, "promolake-rebuild", say))
     with writing(settings.home, HALLWAY.tables):
         key = configuration.pseudonym_key(settings).get_secret_value().encode()
         lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)

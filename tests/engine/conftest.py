@@ -1,0 +1,46 @@
+"""One small day on a broker of its own, and the lake an undisturbed run makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from kafka import KafkaConsumer
+from pyspark.sql import SparkSession
+
+import day as days
+from faults import Faults
+from promolake.engine.lakehouse import Lakehouse
+from promolake.gold import forwarded_errors
+from promolake.local.broker import Broker
+
+PER_TOPIC = 70
+
+
+@pytest.fixture(scope="session")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[days.Day]:
+    own = Broker(tmp_path_factory.mktemp("day"))
+    own.start(print, tied=True)
+    yield days.sent(own.status().bootstrap, PER_TOPIC)
+    own.stop()
+
+
+@pytest.fixture(scope="session")
+def clean_run(day: days.Day, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> days.CleanRun:
+    settings = days.settings_for(tmp_path_factory.mktemp("undisturbed"))
+    days.run_once(settings, day.bootstrap, spark)
+    options = {"bootstrap_servers": day.bootstrap, "auto_offset_reset": "earliest", "consumer_timeout_ms": 3000}
+    consumer = KafkaConsumer(forwarded_errors.TOPIC, **options)
+    forwarded = [message.key.decode() for message in consumer]
+    consumer.close()
+    return days.CleanRun(Lakehouse(settings.lake), forwarded)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(clean_run: days.CleanRun) -> Lakehouse:
+    return clean_run.lake
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
+    return Faults(monkeypatch)

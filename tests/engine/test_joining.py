@@ -1,0 +1,162 @@
+"""Which view and search led to a paid line: right after every `run --once`, in whatever order the events arrive."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+
+from day import settings_for
+from promolake.core.table import Table
+from promolake.engine.arrow import arrow_schema
+from promolake.engine.joining import JoinQuery
+from promolake.engine.lakehouse import Lakehouse, Txn
+from promolake.engine.runner import Runner, chosen
+from promolake.engine.session import join_session
+from promolake.gold.attributed_orders import FLOW, TABLE
+from promolake.hallway import HALLWAY
+from promolake.silver.orders import FLOW as ORDERS
+from promolake.silver.searches import FLOW as SEARCHES
+from promolake.silver.views import FLOW as VIEWS
+
+NOON = datetime(2026, 11, 11, 12, tzinfo=UTC)
+REACH = timedelta(minutes=30)
+MATCH = ("view_id", "viewed_at", "search_id", "searched_at")
+pytestmark = pytest.mark.spark
+
+
+def at(minute: float) -> datetime:
+    return NOON + timedelta(minutes=minute)
+
+
+def order(event_id: str, minute: float, user: str | None = "u1", product: str = "p1", status: str = "PAID") -> tuple[Table, dict[str, Any]]:
+    row = {"event_id": event_id, "event_time": at(minute), "order_id": f"order of {event_id}", "line_number": 1, "user_hash": user}
+    return ORDERS.table, row | {"product_id": product, "currency": "CNY", "line_amount": Decimal("19.9000"), "status": status}
+
+
+def view(event_id: str, minute: float, user: str | None = "u1", product: str = "p1") -> tuple[Table, dict[str, Any]]:
+    return VIEWS.table, {"event_id": event_id, "event_time": at(minute), "user_hash": user, "product_id": product}
+
+
+def search(event_id: str, minute: float, user: str | None = "u1") -> tuple[Table, dict[str, Any]]:
+    return SEARCHES.table, {"event_id": event_id, "event_time": at(minute), "user_hash": user}
+
+
+class Shop:
+    """A lake whose silver tables grow by arrivals, and the join that runs over it."""
+
+    def __init__(self, home: Path, spark: SparkSession) -> None:
+        self.settings = settings_for(home)
+        self.lake = Lakehouse(self.settings.lake, lambda: spark)
+        self.lake.create([*(reads.table for reads in FLOW.reads), TABLE])
+        self._spark = spark
+        self._arrivals = 0
+
+    def arrive(self, *events: tuple[Table, dict[str, Any]]) -> None:
+        self._arrivals += 1
+        came = {"ingested_at": NOON + timedelta(days=1, seconds=self._arrivals)}
+        for table in (reads.table for reads in FLOW.reads):
+            rows = [row | came for one, row in events if one is table]
+            self.lake.append(table, pa.Table.from_pylist(rows, schema=arrow_schema(table)), Txn("arrivals", self._arrivals))
+
+    def run_once(self) -> None:
+        Runner(self.settings, "nobody:1", self._spark, chosen(HALLWAY, [TABLE.name]), "joins", print).run(once=True)
+
+    def stream(self) -> None:
+        """What the streaming query alone does, without the settling."""
+        query = JoinQuery(FLOW, join_session(self._spark), self.lake)
+        query.start(self.settings.checkpoint(query.name), {"availableNow": True}).awaitTermination(120)
+
+    def matches(self) -> dict[str, tuple[Any, ...]]:
+        rows = self.lake.read(TABLE, TABLE.column_names).to_pylist()
+        found = {row["event_id"]: tuple(row[name] for name in MATCH) for row in rows}
+        assert len(found) == len(rows), "a line stands twice"
+        return found
+
+
+@pytest.fixture
+def shop(tmp_path: Path, spark: SparkSession) -> Shop:
+    return Shop(tmp_path, spark)
+
+
+def attributed(events: list[tuple[Table, dict[str, Any]]]) -> dict[str, tuple[Any, ...]]:
+    """The same in the plainest words: for each paid line the latest of each, and of equals the greater id."""
+    found = {}
+    for line in (row for table, row in events if table is ORDERS.table and row["status"] == "PAID"):
+        match: list[Any] = []
+        for touched in (VIEWS.table, SEARCHES.table):
+            near = [
+                (row["event_time"], row["event_id"])
+                for table, row in events
+                if table is touched
+                and row["user_hash"] == line["user_hash"] is not None
+                and row.get("product_id", line["product_id"]) == line["product_id"]
+                and line["event_time"] - REACH <= row["event_time"] <= line["event_time"]
+            ]
+            when, which = max(near, default=(None, None))
+            match += [which, when]
+        found[line["event_id"]] = tuple(match)
+    return found
+
+
+def test_events_in_the_most_awkward_order_end_right_after_each_run_once(shop: Shop) -> None:
+    first = [
+        order("o-before-its-view", 40),
+        order("o-guest", 41, user=None),
+        order("o-placed-only", 42, status="PLACED"),
+        view("v-guest", 40, user=None),
+        view("v-exactly-30-before", 10),
+        view("v-a-moment-too-early", 9.999),
+        search("s-at-the-same-instant", 40),
+    ]
+    shop.arrive(*first)
+    shop.run_once()
+    assert shop.matches() == attributed(first)
+    assert shop.matches()["o-before-its-view"][0] == "v-exactly-30-before"
+    assert shop.matches()["o-guest"] == (None, None, None, None)
+    # Five hours on, the watermark has passed: the stream itself leaves out what comes now for noon.
+    later = [order("o-evening", 340), view("v-evening", 335)]
+    late = [view("v-late", 39), view("v-late-tie", 39), order("o-late", 60), search("s-of-another", 55, user="u2"), search("s-late", 59)]
+    shop.arrive(*later)
+    shop.stream()
+    shop.arrive(*late)
+    shop.stream()
+    assert "o-late" not in shop.matches(), "nothing was late"
+    shop.run_once()
+    assert shop.matches() == attributed([*first, *later, *late])
+    assert shop.matches()["o-before-its-view"][0] == "v-late-tie"
+    assert shop.matches()["o-late"] == ("v-late-tie", at(39), "s-late", at(59))
+    version = shop.lake.version(TABLE)
+    shop.run_once()  # nothing new: nothing is written
+    assert shop.lake.version(TABLE) == version
+
+
+def test_random_events_in_random_order_end_as_a_plain_recomputation(shop: Shop) -> None:
+    random, events = Random(7), []
+    for n in range(150):
+        who, what = random.choice(["u1", "u2", None]), random.choice(["p1", "p2"])
+        minute = random.randrange(0, 200, 5) + random.choice([0, 0.5])
+        events.append(random.choice([order(f"o{n}", minute, who, what), view(f"v{n}", minute, who, what), search(f"s{n}", minute, who)]))
+    random.shuffle(events)
+    for low, high in ((0, 90), (90, 150)):
+        shop.arrive(*events[low:high])
+        shop.run_once()
+        assert shop.matches() == attributed(events[:high])
+
+
+def test_a_better_match_takes_the_place_of_the_row_the_stream_gave_before(shop: Shop) -> None:
+    shop.arrive(order("o1", 40), search("s1", 20), search("s2", 30))
+    shop.stream()
+    assert shop.matches() == {"o1": (None, None, "s2", at(30))}
+    shop.arrive(view("v1", 35))
+    shop.stream()
+    assert shop.matches() == {"o1": ("v1", at(35), "s2", at(30))}
+    shop.arrive(view("v0", 32), search("s0", 25))  # later to come, earlier to happen
+    shop.stream()
+    assert shop.matches() == {"o1": ("v1", at(35), "s2", at(30))}

@@ -1,0 +1,338 @@
+"""The one door to the tables: what it writes is written once, exactly, whoever of the two writers does it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from drawn import drawn
+from promolake.core.table import Column, Table, Written
+from promolake.engine import lakehouse
+from promolake.engine.arrow import arrow_schema
+from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
+from promolake.engine.ledger import LEDGER
+from promolake.hallway import HALLWAY
+
+MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
+_WINDOWED = (
+    Column("window_start", "timestamp", "The minute."),
+    Column("window_end", "timestamp", "Its end."),
+    Column("product_id", "string", "The product."),
+    Column("amount", "decimal(28,4)", "What it brought."),
+    Column("units", "bigint", "How many."),
+)
+GRAIN = ("window_start", "product_id")
+SALES = Table("gold.sales", "Adds up.", _WINDOWED, Written.ACCUMULATE, GRAIN, ("window_start",))
+PRICES = Table("gold.prices", "Is replaced.", _WINDOWED, Written.REPLACE, GRAIN, ("window_start",))
+PLACES = Table(
+    "gold.places",
+    "Is replaced, and knows no windows.",
+    (Column("event_id", "string", "The event."), Column("event_time", "timestamp", "Its time."), Column("place", "string", "Where.")),
+    Written.REPLACE,
+    ("event_id",),
+    ("event_time",),
+)
+EVENTS = Table("silver.events", "Is appended to.", PLACES.columns, stats=("event_time",))
+
+Figures = dict[tuple[int, str], tuple[Decimal, int]]
+"""(amount, units) by (minute since midnight, product)."""
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lakehouse:
+    return Lakehouse(tmp_path)
+
+
+def time(minute: float) -> datetime:
+    return MIDNIGHT + timedelta(minutes=minute)
+
+
+def batch(figures: dict[tuple[int, str], tuple[Any, int]]) -> pa.Table:
+    rows = [
+        {"window_start": time(minute), "window_end": time(minute + 1), "product_id": product, "amount": Decimal(amount), "units": units}
+        for (minute, product), (amount, units) in figures.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=arrow_schema(SALES))
+
+
+def held(lake: Lakehouse, table: Table = SALES) -> Figures:
+    rows = lake.read(table, table.column_names).to_pylist()
+    assert all(row["window_end"] - row["window_start"] == timedelta(minutes=1) for row in rows)
+    found = {((row["window_start"] - MIDNIGHT) // timedelta(minutes=1), row["product_id"]): (row["amount"], row["units"]) for row in rows}
+    assert len(found) == len(rows), "a grain stands twice"
+    return found
+
+
+def events(*rows: tuple[str, float, str]) -> pa.Table:
+    return pa.Table.from_pylist([{"event_id": i, "event_time": time(m), "place": p} for i, m, p in rows], schema=arrow_schema(EVENTS))
+
+
+def places(lake: Lakehouse, table: Table = EVENTS, where: str = "") -> dict[str, str]:
+    return {row["event_id"]: row["place"] for row in lake.read(table, ["event_id", "place"], where).to_pylist()}
+
+
+def files(lake: Lakehouse, table: Table) -> set[str]:
+    return set(DeltaTable(lake.path(table)).file_uris())
+
+
+@contextmanager
+def crash_before_the_append() -> Iterator[None]:
+    """The next append of delta-rs fails: the second of an upsert's two commits."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def failing(*_: object, **__: object) -> None:
+            raise OSError("No space left on device")
+
+        patch.setattr(lakehouse, "write_deltalake", failing)
+        yield
+
+
+# --- once, and exactly ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_accumulates_is_added_to_the_cent_and_what_replaces_takes_its_place(lake: Lakehouse) -> None:
+    first = {(0, "a"): ("0.1000", 1), (0, "b"): ("99999999999999999999999.9999", 2)}
+    second = {(0, "a"): ("0.2000", 2), (1, "a"): ("-7.0001", 3)}
+    for table in (SALES, PRICES):
+        assert lake.upsert(table, batch(first), Txn("scan", 0))
+        assert lake.upsert(table, batch(second), Txn("scan", 1))
+    large = (Decimal("99999999999999999999999.9999"), 2)
+    assert held(lake) == {(0, "a"): (Decimal("0.3000"), 3), (0, "b"): large, (1, "a"): (Decimal("-7.0001"), 3)}
+    assert held(lake, PRICES) == {(0, "a"): (Decimal("0.2000"), 2), (0, "b"): large, (1, "a"): (Decimal("-7.0001"), 3)}
+
+
+def test_a_row_without_a_window_is_replaced_by_its_grain(lake: Lakehouse) -> None:
+    lake.upsert(PLACES, events(("e1", 0, "shelf"), ("e2", 5, "shelf")), Txn("join", 0))
+    lake.upsert(PLACES, events(("e2", 5, "cart"), ("e3", 9, "cart")), Txn("join", 1))
+    assert places(lake, PLACES) == {"e1": "shelf", "e2": "cart", "e3": "cart"}
+
+
+@pytest.mark.parametrize("table", [SALES, PRICES, EVENTS], ids=lambda table: table.written)
+def test_a_transaction_is_written_once(lake: Lakehouse, table: Table) -> None:
+    write, rows = (lake.append, events(("e1", 0, "shelf"))) if table is EVENTS else (lake.upsert, batch({(0, "a"): (5, 1)}))
+    assert write(table, rows, Txn("scan", 3)) is True
+    version = lake.version(table)
+    assert write(table, rows, Txn("scan", 3)) is False
+    assert write(table, rows, Txn("scan", 2)) is False
+    assert lake.version(table) == version
+    assert lake.transaction(table, "scan") == 3
+    assert write(table, rows, Txn("scan", 4)) is True
+    assert write(table, rows, Txn("another scan", 0)) is True
+    if table is SALES:
+        assert held(lake) == {(0, "a"): (Decimal(15), 3)}
+    if table is PRICES:
+        assert held(lake, PRICES) == {(0, "a"): (Decimal(5), 1)}
+    if table is EVENTS:
+        assert lake.read(EVENTS, ["event_id"]).num_rows == 3
+
+
+def test_a_transaction_is_still_known_to_another_process(lake: Lakehouse, tmp_path: Path) -> None:
+    lake.upsert(SALES, batch({(0, "a"): (5, 1)}), Txn("scan", 0))
+    assert Lakehouse(tmp_path).upsert(SALES, batch({(0, "a"): (5, 1)}), Txn("scan", 0)) is False
+
+
+def test_nothing_to_write_is_no_commit(lake: Lakehouse) -> None:
+    lake.create([SALES, EVENTS])
+    assert lake.upsert(SALES, batch({}), Txn("scan", 0)) is False
+    assert lake.append(EVENTS, events(), Txn("scan", 0)) is False
+    assert [lake.version(SALES), lake.version(EVENTS)] == [0, 0]
+    assert lake.transaction(SALES, "scan") == -1
+
+
+def test_a_value_that_does_not_fit_its_column_is_refused_and_nothing_is_written(lake: Lakehouse) -> None:
+    too_large = pa.table({**{name: batch({(0, "a"): (1, 1)})[name] for name in SALES.column_names}, "units": pa.array([1.5])})
+    with pytest.raises(pa.ArrowInvalid):
+        lake.upsert(SALES, too_large, Txn("scan", 0))
+    assert held(lake) == {}
+
+
+# --- crashes between the two commits of an upsert --------------------------------------------------------------------------------
+
+
+STANDS = {(0, "a"): ("10", 1), (1, "a"): ("20", 2)}
+COMES = {(1, "a"): ("5", 1), (1, "b"): ("7", 1), (2, "a"): ("3", 1)}
+SUMS = {(0, "a"): (Decimal(10), 1), (1, "a"): (Decimal(25), 3), (1, "b"): (Decimal(7), 1), (2, "a"): (Decimal(3), 1)}
+
+
+def crashed(lake: Lakehouse, txn: Txn) -> None:
+    lake.upsert(SALES, batch(STANDS), Txn("scan", 0))
+    with crash_before_the_append(), pytest.raises(OSError, match="No space left"):
+        lake.upsert(SALES, batch(COMES), txn)
+    assert held(lake) == {(0, "a"): (Decimal(10), 1), (1, "a"): (Decimal(25), 3), (1, "b"): (Decimal(7), 1)}, "the crash came elsewhere"
+
+
+@pytest.mark.parametrize("reopened", [False, True], ids=["in the same process", "in the next one"])
+def test_a_crash_between_the_two_commits_of_an_upsert_is_mended_by_the_replay(lake: Lakehouse, tmp_path: Path, reopened: bool) -> None:
+    crashed(lake, Txn("scan", 1))
+    again = Lakehouse(tmp_path) if reopened else lake
+    assert again.upsert(SALES, batch(COMES), Txn("scan", 1)) is True
+    assert held(again) == SUMS
+    assert again.upsert(SALES, batch(COMES), Txn("scan", 1)) is False
+    assert held(again) == SUMS
+
+
+def test_without_the_transaction_the_same_replay_doubles(lake: Lakehouse) -> None:
+    """The control: were the first commit not recorded, the test above would fail."""
+    crashed(lake, Txn("scan", 1))
+    lake.upsert(SALES, batch(COMES), Txn("a scan that does not know what it did", 1))
+    assert held(lake) == SUMS | {(1, "a"): (Decimal(30), 4), (1, "b"): (Decimal(14), 2)}
+
+
+FIGURES = st.dictionaries(
+    st.tuples(st.integers(0, 6), st.sampled_from("abc")),
+    st.tuples(st.decimals(-1000, 1000, allow_nan=False, places=4), st.integers(0, 9)),
+    min_size=1,
+    max_size=6,
+)
+BATCHES = st.lists(st.tuples(FIGURES, st.sampled_from(["plain", "replayed", "crashed", "reopened"])), min_size=1, max_size=6)
+
+
+def recomputed(batches: list[Figures], table: Table) -> Figures:
+    found: Figures = {}
+    for figures in batches:
+        for grain, (amount, units) in figures.items():
+            stands = found.get(grain, (Decimal(0), 0)) if table is SALES else (Decimal(0), 0)
+            found[grain] = (stands[0] + amount, stands[1] + units)
+    return found
+
+
+def upserted(opened: Callable[[int], Lakehouse], table: Table, batches: list[tuple[Figures, str]]) -> Figures:
+    """What the table holds after batches of new, known and late windows, some written twice, some crashed and replayed."""
+    lake = opened(0)
+    for number, (figures, fate) in enumerate(batches):
+        if fate == "crashed":
+            with crash_before_the_append():
+                try:
+                    lake.upsert(table, batch(figures), Txn("scan", number))
+                except OSError:
+                    lake = opened(number)
+        lake.upsert(table, batch(figures), Txn("scan", number))
+        if fate != "plain":
+            lake = opened(number) if fate == "reopened" else lake
+            assert lake.upsert(table, batch(figures), Txn("scan", number)) is False
+    return held(lake, table)
+
+
+@pytest.mark.parametrize("table", [SALES, PRICES], ids=lambda table: table.written)
+def test_any_sequence_of_batches_gives_what_a_recomputation_gives(table: Table) -> None:
+    @settings(max_examples=25, deadline=None, derandomize=True, database=None)
+    @given(BATCHES)
+    def check(batches: list[tuple[Figures, str]]) -> None:
+        with tempfile.TemporaryDirectory() as root:
+            assert upserted(lambda _: Lakehouse(Path(root)), table, batches) == recomputed([figures for figures, _ in batches], table)
+
+    check()
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("table", [SALES, PRICES], ids=lambda table: table.written)
+def test_so_it_does_when_spark_writes_every_second_batch(spark: SparkSession, tmp_path: Path, table: Table) -> None:
+    """Mixed writers: each sees what the other wrote and which transactions it recorded."""
+    (batches,) = drawn(st.lists(st.tuples(FIGURES, st.just("plain")), min_size=4, max_size=4), 1)
+    lakes = [Lakehouse(tmp_path), Lakehouse(tmp_path, lambda: spark, spark_above=0)]
+    for number, (figures, _) in enumerate(batches):
+        writer, other = lakes[number % 2], lakes[1 - number % 2]
+        assert writer.upsert(table, batch(figures), Txn("scan", number)) is True
+        assert other.upsert(table, batch(figures), Txn("scan", number)) is False
+        assert other.transaction(table, "scan") == number
+        assert held(other, table) == held(writer, table) == recomputed([figures for figures, _ in batches[: number + 1]], table)
+
+
+@pytest.mark.spark
+def test_a_large_append_by_spark_is_the_same_append(spark: SparkSession, tmp_path: Path) -> None:
+    large, small = Lakehouse(tmp_path, lambda: spark, spark_above=1), Lakehouse(tmp_path)
+    assert large.append(EVENTS, events(("e1", 0, "shelf"), ("e2", 1, "cart")), Txn("scan", 0)) is True
+    assert small.append(EVENTS, events(("e1", 0, "shelf")), Txn("scan", 0)) is False
+    assert small.append(EVENTS, events(("e3", 2, "cart")), Txn("scan", 1)) is True
+    assert large.append(EVENTS, events(("e3", 2, "cart"), ("e4", 3, "cart")), Txn("scan", 1)) is False
+    assert sorted(small.read(EVENTS, ["event_id"])["event_id"].to_pylist()) == ["e1", "e2", "e3"]  # no dict: none stands twice
+    assert sorted(row.event_id for row in large.frame(EVENTS).collect()) == ["e1", "e2", "e3"]
+
+
+# --- files, types, contracts -----------------------------------------------------------------------------------------------------
+
+
+def test_a_merge_rewrites_only_the_files_of_the_minutes_it_touches(lake: Lakehouse) -> None:
+    written = []
+    for minute in range(4):
+        before = files(lake, SALES) if minute else set()
+        lake.upsert(SALES, batch({(minute, "a"): (1, 1), (minute, "b"): (1, 1)}), Txn("scan", minute))
+        written.append(files(lake, SALES) - before)
+    lake.upsert(SALES, batch({(1, "a"): (1, 1)}), Txn("scan", 4))
+    after = files(lake, SALES)
+    assert all(len(names) == 1 for names in written)
+    assert written[0] | written[2] | written[3] < after
+    assert not written[1] & after
+
+
+@pytest.mark.parametrize("table", [*HALLWAY.tables, LEDGER], ids=lambda table: table.name)
+def test_every_table_of_the_house_keeps_its_contract_in_delta(lake: Lakehouse, table: Table) -> None:
+    lake.create([table])
+    lake.create([table])  # once more is nothing
+    delta = DeltaTable(lake.path(table))
+    fields = delta.schema().fields
+    assert {field.name: field.metadata["comment"] for field in fields} == {column.name: column.description for column in table.columns}
+    assert [field.name for field in fields] == list(table.column_names)
+    assert (delta.metadata().name, delta.metadata().description) == (table.name, table.description)
+    protocol = delta.protocol()
+    assert protocol.min_reader_version == 1
+    assert "deletionVectors" not in [*(protocol.reader_features or []), *(protocol.writer_features or [])]
+    assert delta.version() == 0
+
+
+@pytest.mark.spark
+def test_no_writer_loses_a_description(spark: SparkSession, tmp_path: Path) -> None:
+    lake, by_spark = Lakehouse(tmp_path), Lakehouse(tmp_path, lambda: spark, spark_above=0)
+    lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 0))
+    lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 1))
+    by_spark.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 2))
+    lake.overwrite(SALES, batch({(0, "a"): (9, 9)}))
+    lake.overwrite(SALES, by_spark.frame(SALES))
+    fields = DeltaTable(lake.path(SALES)).schema().fields
+    assert {field.name: field.metadata.get("comment") for field in fields} == {column.name: column.description for column in SALES.columns}
+
+
+def test_what_is_read_has_the_contracts_types_also_after_a_merge(lake: Lakehouse) -> None:
+    lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 0))
+    lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 1))  # delta-rs leaves string views in merged files
+    rows = lake.read(SALES, ["product_id", "amount", "window_start"], "product_id = 'a'")
+    assert rows.schema.types == [pa.string(), pa.decimal128(28, 4), pa.timestamp("us", "UTC")]
+    assert rows.to_pylist() == [{"product_id": "a", "amount": Decimal(2), "window_start": MIDNIGHT}]
+
+
+def test_time_ranges_are_half_open_and_none_is_nothing(lake: Lakehouse) -> None:
+    lake.append(EVENTS, events(*((f"e{n}", n, "shelf") for n in range(6))), Txn("scan", 0))
+    for zone in (UTC, timezone(timedelta(hours=8))):
+        ranges = [(time(0).astimezone(zone), time(1).astimezone(zone)), (time(3).astimezone(zone), time(5).astimezone(zone))]
+        assert places(lake, where=time_ranges("event_time", ranges)).keys() == {"e0", "e3", "e4"}
+    assert places(lake, where=time_ranges("event_time", [])) == {}
+
+
+def test_overwriting_a_range_leaves_the_rest_and_records_its_transactions(lake: Lakehouse) -> None:
+    lake.append(EVENTS, events(("e1", 0, "shelf"), ("e2", 5, "shelf"), ("e3", 9, "shelf")), Txn("scan", 0))
+    middle = time_ranges("event_time", [(time(5), time(9))])
+    lake.overwrite(EVENTS, events(("e4", 5, "cart")), [Txn("scan", 7), Txn("night scan", 2)], middle)
+    assert places(lake) == {"e1": "shelf", "e4": "cart", "e3": "shelf"}
+    assert (lake.transaction(EVENTS, "scan"), lake.transaction(EVENTS, "night scan")) == (7, 2)
+    assert lake.append(EVENTS, events(("e5", 1, "shelf")), Txn("scan", 7)) is False
+    lake.overwrite(EVENTS, events(), where=time_ranges("event_time", [(time(0), time(1))]))
+    assert places(lake) == {"e4": "cart", "e3": "shelf"}
+
+
+def test_after_an_overwrite_newer_windows_are_known_by_what_stands_now(lake: Lakehouse) -> None:
+    lake.upsert(SALES, batch({(5, "a"): (1, 1)}), Txn("scan", 0))
+    lake.overwrite(SALES, batch({(0, "a"): (1, 1)}))
+    lake.upsert(SALES, batch({(0, "a"): (1, 1), (5, "a"): (2, 2)}), Txn("scan", 1))
+    assert held(lake) == {(0, "a"): (Decimal(2), 2), (5, "a"): (Decimal(2), 2)}

@@ -1,0 +1,62 @@
+"""One writer per table, whoever it is and however it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from promolake.core.errors import HomeInUse
+from promolake.core.table import Table
+from promolake.engine.lock import holders, writing
+
+ORDERS = Table("silver.orders", "", ())
+VIEWS = Table("silver.views", "", ())
+HOLDER = """
+    import time
+    from pathlib import Path
+    from promolake.core.table import Table
+    from promolake.engine.lock import writing
+    with writing(Path({home!r}), [Table("silver.orders", "", ())]):
+        print("writing", flush=True)
+        time.sleep(600)
+"""
+
+
+def test_a_second_writer_is_refused_at_once_naming_the_first(tmp_path: Path) -> None:
+    with writing(tmp_path, [VIEWS, ORDERS]):
+        refused = pytest.raises(HomeInUse, match=rf"Process {os.getpid()} writes silver\.orders in .* Stop it first")
+        with refused, writing(tmp_path, [ORDERS]):
+            pass
+        assert holders(tmp_path) == {"silver.orders": os.getpid()}
+    with writing(tmp_path, [ORDERS, VIEWS]):
+        pass
+    assert holders(tmp_path) == {}
+
+
+def test_writers_of_different_tables_do_not_meet_and_a_refused_one_holds_nothing(tmp_path: Path) -> None:
+    with writing(tmp_path, [ORDERS]):
+        with pytest.raises(HomeInUse), writing(tmp_path, [VIEWS, ORDERS]):
+            pass
+        with writing(tmp_path, [VIEWS]):
+            pass
+
+
+def test_other_homes_are_others(tmp_path: Path) -> None:
+    with writing(tmp_path / "a", [ORDERS]), writing(tmp_path / "b", [ORDERS]):
+        assert holders(tmp_path / "a") == holders(tmp_path / "b") == {"silver.orders": os.getpid()}
+
+
+def test_a_writer_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+    code = textwrap.dedent(HOLDER.format(home=str(tmp_path)))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "writing\n"
+        with pytest.raises(HomeInUse, match=f"Process {other.pid} writes"), writing(tmp_path, [ORDERS]):
+            pass
+        other.kill()
+    with writing(tmp_path, [ORDERS]):
+        assert holders(tmp_path) == {"silver.orders": os.getpid()}

@@ -1,0 +1,174 @@
+"""Which flows run together, who may run them, and how a run ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+from pyspark.sql import SparkSession
+
+from day import NAMES, STREAMED, run_once, sent, settings_for
+from promolake.core.errors import BrokerAway, HomeInUse, SettingsError
+from promolake.core.flow import Hallway
+from promolake.engine import kafka
+from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.ledger import LEDGER
+from promolake.engine.lock import writing
+from promolake.engine.runner import Runner, chosen
+from promolake.hallway import HALLWAY
+from promolake.local.processes import Child, Process
+from promolake.settings import Kafka, Settings
+
+NOBODY = "127.0.0.1:1"
+
+
+def names(flows: Hallway) -> set[str]:
+    return {*(table.name for table in flows.tables), *(forward.name for forward in flows.forwards)}
+
+
+# --- what is chosen --------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_named_is_everything() -> None:
+    assert chosen(HALLWAY, []) is HALLWAY
+    assert names(chosen(HALLWAY, ["*"])) == names(HALLWAY)
+
+
+@pytest.mark.parametrize("name", ["gold.sales_per_product_per_minute", "sales_per_product_per_minute", "sales_per_*"])
+def test_a_metric_brings_the_ingest_of_its_topic_along(name: str) -> None:
+    found = chosen(HALLWAY, [name])
+    assert names(found) == {"bronze.shop_orders", "silver.orders", "silver.quarantine_orders", "gold.sales_per_product_per_minute"}
+
+
+def test_a_metric_of_several_topics_brings_them_all() -> None:
+    assert [flow.topic.name for flow in chosen(HALLWAY, ["funnel_per_minute"]).ingests] == ["shop.searches", "shop.views", "shop.orders"]
+
+
+def test_several_names_and_patterns_are_united_in_the_order_of_the_hallway() -> None:
+    found = chosen(HALLWAY, ["quarantine_views", "gold.*_per_ip_*", "forwarded_errors"])
+    assert [flow.table.name for flow in found.ingests] == ["silver.views", "silver.requests", "silver.log_events"]
+    assert [flow.table.name for flow in found.metrics] == ["gold.requests_per_ip_per_minute"]
+    assert [flow.name for flow in found.forwards] == ["forwarded_errors"]
+    assert found.joins == ()
+
+
+def test_a_join_stands_alone_over_silver() -> None:
+    assert names(chosen(HALLWAY, ["attributed_orders"])) == {"gold.attributed_orders"}
+
+
+def test_an_unknown_name_is_refused_with_the_flows_there_are() -> None:
+    with pytest.raises(SettingsError) as refused:
+        chosen(HALLWAY, ["gmv_per_minute", "gmv_per_hour"])
+    assert str(refused.value).startswith("There is no flow gmv_per_hour. Flows: bronze.shop_searches, ")
+    assert all(name in refused.value.remedy for name in names(HALLWAY))
+
+
+# --- who may run -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.spark
+def test_a_home_another_process_writes_is_refused_at_once_with_its_pid(spark: SparkSession, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path)
+    with writing(tmp_path, [LEDGER]), pytest.raises(HomeInUse, match=rf"Process {os.getpid()} writes ops\.ledger in {tmp_path}"):
+        Runner(settings, NOBODY, spark, STREAMED, "main", print).run(once=True)
+    assert not settings.lake.exists()
+
+
+@pytest.mark.spark
+def test_a_table_fed_by_one_query_is_refused_to_another(spark: SparkSession, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path).model_copy(update={"kafka": Kafka(patience_seconds=0)})
+    orders, all_flows = chosen(STREAMED, ["gmv_per_minute"]), STREAMED
+    with pytest.raises(BrokerAway):
+        Runner(settings, NOBODY, spark, orders, "shop", print).run(once=True)
+    with pytest.raises(SettingsError, match=r"bronze\.shop_orders is fed by the query shop, not by main.*same --query"):
+        Runner(settings, NOBODY, spark, all_flows, "main", print).run(once=True)
+    with pytest.raises(BrokerAway):
+        Runner(settings, NOBODY, spark, chosen(STREAMED, ["traffic_per_minute"]), "site", print).run(once=True)
+    fed = json.loads((tmp_path / "state" / "feeds.json").read_text())
+    assert fed["gold.gmv_per_minute"] == "shop"
+    assert fed["gold.traffic_per_minute"] == "site"
+    assert "silver.views" not in fed
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("once", [True, False])
+def test_a_broker_that_is_away_is_waited_for_and_then_named(spark: SparkSession, tmp_path: Path, once: bool) -> None:
+    said: list[str] = []
+    settings = settings_for(tmp_path).model_copy(update={"kafka": Kafka(patience_seconds=1)})
+    with pytest.raises(BrokerAway, match=r"No Kafka broker answers at 127\.0\.0\.1:1\."):
+        Runner(settings, NOBODY, spark, STREAMED, "main", said.append).run(once)
+    assert said[0] == f"waiting for the Kafka broker at {NOBODY} (0 s)"
+
+
+@pytest.mark.spark
+@pytest.mark.parametrize("once", [True, False])
+def test_a_run_that_waits_for_its_broker_can_be_stopped(spark: SparkSession, tmp_path: Path, once: bool) -> None:
+    runner = Runner(settings_for(tmp_path), NOBODY, spark, STREAMED, "main", lambda line: runner.stop())
+    run = threading.Thread(target=runner.run, args=(once,), daemon=True)
+    run.start()
+    run.join(20)
+    assert not run.is_alive()
+
+
+# --- how it ends -----------------------------------------------------------------------------------------------------------------
+
+
+def descendants(pid: int) -> list[Process]:
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found, level = [], {pid}
+    while level := {child for child, parent in parents.items() if parent in level}:
+        found += [process for process in map(Process.of, level) if process]
+    return found
+
+
+def batches(settings: Settings, kind: str) -> set[int]:
+    return {int(file.name) for file in (settings.checkpoint("main") / kind).glob("[0-9]*")}
+
+
+@pytest.mark.spark
+@pytest.mark.broker
+def test_sigterm_finishes_the_batch_in_hand_and_the_next_run_goes_on(bootstrap: str, spark: SparkSession, tmp_path: Path, until) -> None:
+    settings = settings_for(tmp_path)
+    environment = dict(os.environ) | {"PROMOLAKE_KAFKA__BOOTSTRAP": bootstrap, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    run = [sys.executable, "-m", "promolake.cli", "--home", str(tmp_path), "run"]
+    child = Child(run, tmp_path / "run.log", tied=True, env=environment)
+    sent(bootstrap, per_topic=5, seed=1)
+    until(lambda: batches(settings, "commits") or child.exit_code is not None, 120)
+    sending = threading.Thread(target=sent, args=(bootstrap, 300, 2))
+    sending.start()
+    taken = len(batches(settings, "commits"))
+    until(lambda: len(batches(settings, "commits")) > taken, 60)
+    family = descendants(child.process.pid)
+    assert family, "no JVM"
+    began = time.monotonic()
+    os.kill(child.process.pid, signal.SIGTERM)
+    until(lambda: child.exit_code is not None, 30)
+    sending.join()
+    print((tmp_path / "run.log").read_text())
+    assert child.exit_code == 0
+    assert time.monotonic() - began < 30
+    until(lambda: not any(process.alive for process in family))
+    lake = Lakehouse(settings.lake)
+    read = lake.read(LEDGER, ["topic", "read_count"])
+    for flow in STREAMED.ingests:  # every batch begun was finished: the ledger is its last commit
+        rows = lake.read(flow.bronze, ["offset"]).num_rows
+        assert rows == (pc.sum(read.filter(pc.equal(read["topic"], flow.topic.name))["read_count"]).as_py() or 0)
+    run_once(settings, bootstrap, spark)
+    ends = kafka.end_offsets(bootstrap, NAMES)
+    assert sum(ends.values()) == pc.sum(lake.read(LEDGER, ["read_count"])["read_count"]).as_py()
+    for flow in STREAMED.ingests:
+        rows = lake.read(flow.bronze, ["partition", "offset"]).to_pylist()
+        expected = [(partition, offset) for (topic, partition), end in ends.items() if topic == flow.topic.name for offset in range(end)]
+        assert sorted((row["partition"], row["offset"]) for row in rows) == sorted(expected)

@@ -1,0 +1,129 @@
+"""A batch that is replayed after a crash adds nothing and loses nothing, whichever of its tables were committed."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyspark.sql import SparkSession
+
+from day import NAMES, STREAMED, CleanRun, Day, rows_of, run_once, settings_for
+from faults import Faults
+from promolake.cli.agreement import compared, held, promised
+from promolake.core.errors import FlowFailed
+from promolake.core.table import Table
+from promolake.engine import kafka, lakehouse
+from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.ledger import LEDGER
+from promolake.hallway import HALLWAY
+
+GOLD = [flow.table for flow in STREAMED.metrics]
+# Rare topics first: their records are used up by earlier batches.
+TABLES = sorted([*STREAMED.tables, LEDGER], key=lambda table: "metrics" not in table.name)
+RECORDS_PER_BATCH = 20
+
+
+def positions(lake: Lakehouse, table: Table) -> pa.Table:
+    order = [(name, "ascending") for name in ("topic", "partition", "offset")]
+    return lake.read(table, ["topic", "partition", "offset", "value"]).sort_by(order)
+
+
+def books(lake: Lakehouse) -> dict[str, list[int]]:
+    rows = lake.read(LEDGER, LEDGER.column_names).to_pylist()
+    fates = ("read_count", "valid_count", "quarantined_count", "duplicate_count")
+    return {topic: [sum(row[fate] for row in rows if row["topic"] == topic) for fate in fates] for topic in NAMES}
+
+
+def assert_equal(lake: Lakehouse, undisturbed: Lakehouse) -> None:
+    for table in GOLD:
+        assert rows_of(lake, table).equals(rows_of(undisturbed, table)), table.name
+    for flow in STREAMED.ingests:
+        assert positions(lake, flow.bronze).equals(positions(undisturbed, flow.bronze)), flow.bronze.name
+        ids = [sorted(one.read(flow.table, ["event_id"])["event_id"].to_pylist()) for one in (lake, undisturbed)]
+        assert ids[0] == ids[1], flow.table.name
+        broken = [sorted(map(str, one.read(flow.quarantine, ["violations"])["violations"].to_pylist())) for one in (lake, undisturbed)]
+        assert broken[0] == broken[1], flow.quarantine.name
+    assert books(lake) == books(undisturbed)
+    assert_books_are_whole(lake)
+
+
+def assert_books_are_whole(lake: Lakehouse) -> None:
+    """Every record is in the ledger once, every range of offsets meets the next, and what it says of each fate stands in a table."""
+    order = [(name, "ascending") for name in ("topic", "partition", "first_offset")]
+    rows = lake.read(LEDGER, LEDGER.column_names).sort_by(order).to_pylist()
+    for row in rows:
+        assert row["read_count"] == row["valid_count"] + row["quarantined_count"] + row["duplicate_count"]
+        assert row["read_count"] == row["last_offset"] - row["first_offset"] + 1
+    for earlier, later in pairwise(rows):
+        same = (earlier["topic"], earlier["partition"]) == (later["topic"], later["partition"])
+        assert later["first_offset"] == (earlier["last_offset"] + 1 if same else 0)
+    for flow in STREAMED.ingests:
+        read, valid, quarantined, _ = books(lake)[flow.topic.name]
+        counts = [lake.read(table, ["ingested_at"]).num_rows for table in (flow.bronze, flow.table, flow.quarantine)]
+        assert counts == [read, valid, quarantined], flow.topic.name
+
+
+def test_an_undisturbed_run_holds_exactly_what_was_sent(undisturbed: Lakehouse, day: Day) -> None:
+    truth = {topic: [counts[name] for name in ("sent", "valid", "poison", "duplicate")] for topic, counts in day.truth["topics"].items()}
+    assert books(undisturbed) == truth
+    assert all(all(counts) for counts in truth.values()), "every topic has good, broken and repeated messages"
+    assert_books_are_whole(undisturbed)
+    assert [row for row in compared(promised(day.truth), {}, held(undisturbed)) if not row.agrees] == []
+    ends = kafka.end_offsets(day.bootstrap, NAMES)
+    assert sum(ends.values()) == day.sent
+
+
+def test_a_conflict_is_quarantined_whole_and_silver_keeps_the_first(undisturbed: Lakehouse, day: Day) -> None:
+    for flow in STREAMED.ingests:
+        rows = undisturbed.read(flow.quarantine, ["violations", "value"]).to_pylist()
+        clashing = [json.loads(row["value"]) for row in rows if row["violations"] == ["id_conflict"]]
+        assert len(clashing) == day.truth["poison_reasons"][flow.topic.name].get("id_conflict", 0)
+        ids = undisturbed.read(flow.table, ["event_id"])["event_id"].to_pylist()
+        assert len(ids) == len(set(ids))
+        assert {event["event_id"] for event in clashing} <= set(ids)
+
+
+def test_error_events_are_forwarded_once_in_a_clean_run(clean_run: CleanRun, day: Day) -> None:
+    errors = clean_run.lake.read(HALLWAY.forwards[0].reads, ["event_id"], "level = 'ERROR'")["event_id"].to_pylist()
+    assert len(errors) == day.truth["error_count"] > 0
+    assert sorted(clean_run.forwarded) == sorted(errors)
+
+
+@pytest.mark.spark
+@pytest.mark.broker
+def test_a_commit_that_fails_in_each_table_in_turn_leaves_nothing_double_and_nothing_missing(
+    undisturbed: Lakehouse, day: Day, spark: SparkSession, tmp_path: Path, faults: Faults
+) -> None:
+    """One run per table: it replays the batch the last one left, goes on, and ends where the next table cannot be written."""
+    settings = settings_for(tmp_path, RECORDS_PER_BATCH)
+    for table in TABLES:
+        faults.arm(table.name)
+        with pytest.raises(FlowFailed):
+            run_once(settings, day.bootstrap, spark)
+        assert faults.fired[-1][0] == table.name
+    run_once(settings, day.bootstrap, spark)
+    assert [name for name, _ in faults.fired] == [table.name for table in TABLES]
+    assert len(faults.skipped) > len(TABLES), "hardly a batch was replayed"
+    assert_equal(Lakehouse(settings.lake), undisturbed)
+
+
+@pytest.mark.spark
+@pytest.mark.broker
+def test_without_transactions_the_same_crash_counts_twice(
+    undisturbed: Lakehouse, day: Day, spark: SparkSession, tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: the test above can fail."""
+    monkeypatch.setattr(lakehouse, "_seen", lambda delta, txn: False)
+    settings = settings_for(tmp_path)
+    faults.arm(LEDGER.name)
+    with pytest.raises(FlowFailed):
+        run_once(settings, day.bootstrap, spark)
+    run_once(settings, day.bootstrap, spark)
+    lake = Lakehouse(settings.lake)
+    sales = next(table for table in GOLD if table.short == "sales_per_product_per_minute")
+    once, twice = (pc.sum(one.read(sales, ["sales_amount"])["sales_amount"]).as_py() for one in (undisturbed, lake))
+    assert twice == 2 * once
