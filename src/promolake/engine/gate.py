@@ -1,4 +1,4 @@
-"""Lets a streaming query end only between two batches: stopped inside foreachBatch it throws in the stream's thread and replays the batch."""
+"""Ends a streaming query only between two batches: stopped inside foreachBatch it throws in its thread and replays the batch."""
 
 from __future__ import annotations
 
