@@ -14,24 +14,25 @@ from promolake.engine.lakehouse import Lakehouse, Txn
 class Faults:
     """Makes the next commit of rows to each armed table fail, once; a write that was committed before cannot fail.
 
-    `fired` and `skipped` are the (table, batch) whose commit failed, and those found to be committed before.
+    `armed` are those still to fail, with the first batch in which they do; `fired` the (table, batch) that did; `skipped` those whose
+    write was found to be committed before.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self._armed: dict[str, int] = {}
+        self.armed: dict[str, int] = {}
         self.fired: list[tuple[str, int]] = []
         self.skipped: list[tuple[str, int]] = []
         for name in ("append", "upsert"):
             patch.setattr(Lakehouse, name, self._failing(getattr(Lakehouse, name)))
 
     def arm(self, *names: str, from_batch: int = 0) -> None:
-        self._armed = dict.fromkeys(names, from_batch)
+        self.armed |= dict.fromkeys(names, from_batch)
 
     def _failing(self, commit: Callable[..., bool]) -> Callable[..., bool]:
         def failing(lake: Lakehouse, table: Table, rows: pa.Table, txn: Txn) -> bool:
-            is_due = self._armed.get(table.name, txn.version + 1) <= txn.version
+            is_due = self.armed.get(table.name, txn.version + 1) <= txn.version
             if is_due and rows.num_rows and lake.transaction(table, txn.app) < txn.version:
-                del self._armed[table.name]
+                del self.armed[table.name]
                 self.fired.append((table.name, txn.version))
                 raise OSError("No space left on device")
             written = commit(lake, table, rows, txn)

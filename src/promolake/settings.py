@@ -126,12 +126,7 @@ def pseudonym_key(settings: Settings) -> SecretStr:
     Losing it breaks the join between old and new pseudonyms; whoever has it can test guesses. It is never logged.
     """
     if settings.privacy.key_file:
-        try:
-            return SecretStr(settings.privacy.key_file.read_text().strip())
-        except OSError as error:
-            raise SettingsError(
-                f"The pseudonym key file {settings.privacy.key_file} cannot be read: {error.strerror}.", "Correct privacy.key_file."
-            ) from None
+        return _key_in(settings.privacy.key_file)
     if given := os.environ.get("PROMOLAKE_PSEUDONYM_KEY"):
         return SecretStr(given)
     made = writable_home(settings) / "secrets" / "pseudonym.key"
@@ -139,4 +134,15 @@ def pseudonym_key(settings: Settings) -> SecretStr:
         made.parent.mkdir(mode=0o700, exist_ok=True)
         with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
-    return SecretStr(made.read_text().strip())
+    return _key_in(made)
+
+
+def _key_in(file: Path) -> SecretStr:
+    """An empty key (a full disk leaves such a file) is refused: with it anybody can compute the pseudonyms."""
+    try:
+        key = file.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"The pseudonym key file {file} cannot be read: {error.strerror}.", "Correct privacy.key_file.") from None
+    if not key:
+        raise SettingsError(f"The pseudonym key file {file} is empty.", "Put the key there.")
+    return SecretStr(key)

@@ -41,13 +41,13 @@ class GoldWatch:
         totals = [total - baseline for total, _ in self._seen]
         found, before = [], 0
         for line in sales.read_text(encoding="ascii").splitlines():
-            sent, count, *_ = line.split(",")
-            if not count.isdigit() or int(count) == before:
+            fields = line.split(",")
+            if len(fields) < 3 or int(fields[1]) == before:  # still being written, or nothing sold since
                 continue
-            place = bisect.bisect_left(totals, int(count))
-            if place < len(totals) and float(sent) >= after:
-                found.append(self._seen[place][1] - float(sent))
-            before = int(count)
+            sent, before = float(fields[0]), int(fields[1])
+            place = bisect.bisect_left(totals, before)
+            if place < len(totals) and sent >= after:
+                found.append(self._seen[place][1] - sent)
         return sorted(found)
 
     def _watch(self) -> None:

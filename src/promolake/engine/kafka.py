@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from threading import Event
 
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import OffsetSpec
@@ -28,18 +29,25 @@ def cluster_id(bootstrap: str, timeout_ms: int = ATTEMPT_MS) -> str | None:
         return None
 
 
-def wait_for_broker(bootstrap: str, timeout_s: float, say: Callable[[str], None]) -> None:
-    """Returns when a broker answers; tells `say` every few seconds while none does. Raises BrokerAway after `timeout_s`."""
+def wait_for_broker(bootstrap: str, timeout_s: float, say: Callable[[str], None], stopping: Event | None = None) -> bool:
+    """True when a broker answers, False when `stopping` was set first; tells `say` every few seconds while none does.
+
+    Raises BrokerAway after `timeout_s`.
+    """
+    stopping = stopping or Event()
     began = time.monotonic()
     said = 0.0
     while cluster_id(bootstrap) is None:
+        if stopping.is_set():
+            return False
         waited = time.monotonic() - began
         if waited >= timeout_s:
             raise _away(bootstrap)
         if not said or waited - said >= SAY_EVERY_S:
             say(f"waiting for the Kafka broker at {bootstrap} ({waited:.0f} s)")
             said = waited
-        time.sleep(0.2)  # a refused connection fails at once
+        stopping.wait(0.2)  # a refused connection fails at once
+    return True
 
 
 def ensure_topics(bootstrap: str, names: Iterable[str], partitions: int = 2) -> list[str]:

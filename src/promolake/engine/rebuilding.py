@@ -46,10 +46,10 @@ class Rebuilder:
             flow = by_name[name]
             say(f"rebuilding {flow.table.name}")
             if isinstance(flow, Ingest):
-                self._lake.overwrite(flow.table, self.silver(flow), self._stamps(flow.table, [flow.bronze]))
-                self._lake.overwrite(flow.quarantine, self.quarantine(flow), self._stamps(flow.quarantine, [flow.bronze]))
+                self._lake.overwrite(flow.table, self.silver(flow), self._stamps(flow, flow.table))
+                self._lake.overwrite(flow.quarantine, self.quarantine(flow), self._stamps(flow, flow.quarantine))
             else:
-                self._lake.overwrite(flow.table, self.gold(flow), self._stamps(flow.table, [reads.table for reads in flow.reads]))
+                self._lake.overwrite(flow.table, self.gold(flow), self._stamps(flow, flow.table))
 
     def silver(self, flow: Ingest) -> DataFrame:
         """The entity's rows as bronze gives them: valid, and of each id and UTC date the first that came."""
@@ -83,14 +83,24 @@ class Rebuilder:
             self._sorted[flow.table.name] = silver_rows(self._parsed(flow), flow).withColumn(_FATE, fate).persist()
         return self._sorted[flow.table.name]
 
-    def _stamps(self, table: Table, sources: Sequence[Table]) -> list[Txn]:
-        """The transaction of the last batch the rebuilt table contains: a crashed batch that is replayed must not add itself again."""
+    def _stamps(self, flow: Ingest | Metric | Join, table: Table) -> list[Txn]:
+        """The transaction of the last batch the rebuilt table contains: a crashed batch that is replayed must not add itself again.
+
+        A rebuilt table holds what bronze holds, whatever silver or the table itself held of that batch. Of several topics the one
+        furthest behind decides: the replay of its batch computes the touched minutes anew.
+        """
+        bronze = [entity.bronze for entity in self._hallway.ingests if entity.table in _inputs(flow)]
         stamps = []
         for app in self._apps:
-            newest = max((self._lake.transaction(source, f"{app}:{source.name}") for source in sources), default=-1)
-            if newest >= 0:
+            newest = min(self._lake.transaction(source, f"{app}:{source.name}") for source in bronze)
+            if max(newest, self._lake.transaction(table, f"{app}:{table.name}")) >= 0:
                 stamps.append(Txn(f"{app}:{table.name}", newest))
         return stamps
+
+
+def _inputs(flow: Ingest | Metric | Join) -> list[Table]:
+    """The silver tables whose rows the flow gives on."""
+    return [flow.table] if isinstance(flow, Ingest) else [reads.table for reads in flow.reads]
 
 
 class Settler:

@@ -100,8 +100,7 @@ class Runner:
                 self._forever()
 
     def _once(self) -> None:
-        if self._flows.ingests:
-            self._wait_for_broker()
+        if self._flows.ingests and self._broker_answers():
             with self._scan() as scan:
                 self._go([scan], {"availableNow": True}, {})
         if self._flows.joins and not self._stopping.is_set():
@@ -114,8 +113,7 @@ class Runner:
         """Restarts the queries when the broker was away; anything else ends the run."""
         engine = self._settings.engine
         warm = False
-        while not self._stopping.is_set():
-            self._wait_for_broker()
+        while not self._stopping.is_set() and self._broker_answers():
             with self._scan() as scan:
                 parts: list[Scan | JoinQuery] = [scan] if self._flows.ingests else []
                 if parts and not warm:
@@ -181,10 +179,13 @@ class Runner:
                 closing.callback(forwarder.close)
             yield scan
 
-    def _wait_for_broker(self) -> None:
-        kafka.wait_for_broker(self._bootstrap, self._settings.kafka.patience_seconds, self._say)
+    def _broker_answers(self) -> bool:
+        """Waits for the broker and sees to the topics; False when a stop was asked for meanwhile."""
+        if not kafka.wait_for_broker(self._bootstrap, self._settings.kafka.patience_seconds, self._say, self._stopping):
+            return False
         names = [*(flow.topic.name for flow in self._flows.ingests), *(flow.topic for flow in self._flows.forwards)]
         kafka.ensure_topics(self._bootstrap, names, self._settings.kafka.partitions)
+        return True
 
     def _claim_feeds(self) -> None:
         """Remembers which query feeds which table: fed by two, each with transactions of its own, a table would count twice."""
