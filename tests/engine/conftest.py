@@ -14,7 +14,7 @@ from promolake.engine.lakehouse import Lakehouse
 from promolake.gold import forwarded_errors
 from promolake.local.broker import Broker
 
-PER_TOPIC = 70
+PER_TOPIC = 50
 
 
 @pytest.fixture(scope="session")

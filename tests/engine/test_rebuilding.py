@@ -40,7 +40,7 @@ def test_a_batch_that_crashed_before_a_rebuild_counts_once(
     undisturbed: Lakehouse, day: Day, spark: SparkSession, tmp_path: Path, faults: Faults, crashed: str, in_batch: int, rebuilt: list[str]
 ) -> None:
     """Bronze may hold the crashed batch while silver does not, and gold may hold it while bronze does not."""
-    settings, flows = settings_for(tmp_path, 60), chosen(STREAMED, [name for name in rebuilt if name.startswith("gold")])
+    settings, flows = settings_for(tmp_path, 50), chosen(STREAMED, [name for name in rebuilt if name.startswith("gold")])
     Lakehouse(settings.lake).create(HALLWAY.tables)
     faults.arm(crashed, from_batch=in_batch)
     with pytest.raises(FlowFailed):

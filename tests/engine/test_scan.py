@@ -24,7 +24,7 @@ from promolake.engine.runner import chosen
 from promolake.hallway import HALLWAY
 
 GOLD = [flow.table for flow in STREAMED.metrics]
-RECORDS_PER_BATCH = 45
+RECORDS_PER_BATCH = 60
 
 
 def positions(lake: Lakehouse, table: Table) -> pa.Table:
@@ -93,13 +93,13 @@ def test_error_events_are_forwarded_once_in_a_clean_run(clean_run: CleanRun, day
     assert sorted(clean_run.forwarded) == sorted(errors)
 
 
-def waves() -> Iterator[tuple[str, ...]]:
-    """Every table once. Tables of one wave fail together, of different topics, so that one failure seldom hides another."""
-    ingests = STREAMED.ingests
-    for n, gold in enumerate(GOLD):
-        others = [ingests[n % 6].bronze, ingests[(n + 1) % 6].quarantine, ingests[(n + 2) % 6].table] if n < len(ingests) else []
-        yield tuple(table.name for table in (*others, gold))
-    yield (LEDGER.name,)
+def waves() -> Iterator[list[str]]:
+    """Every table once: in each wave two topics fail at bronze, two at quarantine, two at silver, and a third of gold; then the ledger."""
+    for n in range(3):
+        steps = ("bronze", "quarantine", "table")
+        failing = [getattr(flow, steps[(place + n) % 3]) for place, flow in enumerate(STREAMED.ingests)]
+        yield [table.name for table in (*failing, *GOLD[n::3])]
+    yield [LEDGER.name]
 
 
 @pytest.mark.spark
@@ -118,7 +118,6 @@ def test_a_batch_left_half_written_is_finished_by_its_replay_whichever_tables_fa
             run_once(settings, day.bootstrap, spark)
     run_once(settings, day.bootstrap, spark)
     assert sorted(name for name, _ in faults.fired) == sorted(table.name for table in (*STREAMED.tables, LEDGER))
-    assert len({batch for _, batch in faults.fired}) > 3, faults.fired
     assert len(faults.skipped) > len(faults.fired), "hardly a batch was replayed"
     assert_equal(Lakehouse(settings.lake), undisturbed)
 
