@@ -13,7 +13,6 @@ from promolake.core.flow import Join
 from promolake.engine.arrow import conformed
 from promolake.engine.gate import Gate
 from promolake.engine.lakehouse import Lakehouse, Txn, sql_time
-from promolake.engine.scan import small_frame
 
 
 class JoinQuery:
@@ -46,7 +45,8 @@ class JoinQuery:
             return
         app = f"{self.name}@{frame.sparkSession.sparkContext.getLocalProperty('sql.streaming.queryId')}"
         standing = self._standing(candidates)
-        rows = self._join.settled(small_frame(frame.sparkSession, pa.concat_tables([candidates, standing]))).toArrow()
+        both = frame.sparkSession.createDataFrame(pa.concat_tables([candidates, standing])).coalesce(1)  # small: no shuffle
+        rows = self._join.settled(both).toArrow()
         self._lake.upsert(self._join.table, rows, Txn(app, batch_id))
 
     def _standing(self, candidates: pa.Table) -> pa.Table:

@@ -118,7 +118,7 @@ class Runner:
                 parts: list[Scan | JoinQuery] = [scan] if self._flows.ingests else []
                 if parts and not warm:
                     self._say("warming up")
-                    scan.warm_up(self._key())
+                    scan.warm_up()
                     warm = True
                 parts += [self._joining(join) for join in self._flows.joins]
                 try:
@@ -152,11 +152,8 @@ class Runner:
     def _start(self, part: Scan | JoinQuery, trigger: dict[str, object]) -> StreamingQuery:
         checkpoint = self._settings.checkpoint(part.name)
         if isinstance(part, Scan):
-            return part.start(self._bootstrap, self._key(), checkpoint, self._settings.engine.max_offsets, trigger)
+            return part.start(self._bootstrap, checkpoint, self._settings.engine.max_offsets, trigger)
         return part.start(checkpoint, trigger)
-
-    def _key(self) -> bytes:
-        return pseudonym_key(self._settings).get_secret_value().encode()
 
     def _joining(self, join: Join) -> JoinQuery:
         return JoinQuery(join, self._join_session, self.lake)
@@ -173,6 +170,8 @@ class Runner:
                 self._flows.metrics,
                 forwarders,
                 self._settings.engine.commit_threads,
+                pseudonym_key(self._settings).get_secret_value().encode(),
+                self._settings.home / "spool" / self._query,
             )
             closing.callback(scan.close)
             for _, forwarder in forwarders:

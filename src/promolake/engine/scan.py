@@ -1,9 +1,9 @@
 """The main query: one scan of all its topics per micro-batch feeds bronze, silver, quarantine, gold and the ledger.
 
-Spark parses every topic in one pass; the batch is brought to the driver once as Arrow (it is bounded by `max_offsets`), split, sorted
-into new events and repetitions, and committed table by table, side by side. Gold that adds is computed from the new rows, gold that
-replaces from silver, read back after its commit. Every commit carries the query's id and the batch's, so a replayed batch repeats
-nothing.
+The batch is brought to the driver as Arrow (it is bounded by `max_offsets`) and parsed by Spark, every topic in one pass; its rows are
+split, sorted into new events and repetitions, and committed table by table, side by side. Gold that adds is computed from the new rows,
+gold that replaces from silver, read back after its commit. What Spark computes is planned once for all batches (engine/prepared.py).
+Every commit carries the query's id and the batch's, so a replayed batch repeats nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from promolake.columns import masking
 from promolake.core.flow import Forward, Ingest, Metric, Reads
 from promolake.core.table import Table, Written
 from promolake.engine import kafka, ledger
+from promolake.engine.arrow import arrow_schema
 from promolake.engine.forwarding import Forwarder
 from promolake.engine.gate import Gate
 from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
+from promolake.engine.prepared import Prepared
 from promolake.engine.seen import SeenEvents
 from promolake.silver.entity import VIOLATIONS, parsed
 
@@ -60,6 +62,8 @@ class Scan:
         metrics: Sequence[Metric],
         forwards: Sequence[tuple[Forward, Forwarder]],
         threads: int,
+        key: bytes,
+        spool: Path,
     ) -> None:
         self.name = name
         self.gate = Gate()
@@ -71,13 +75,22 @@ class Scan:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-commit")
         self._seen = {flow.table.name: SeenEvents(lambda days, flow=flow: self._silver_days(flow, days)) for flow in ingests}
         self._app = ""
+        self._parse = Prepared(
+            spark,
+            spool,
+            "records",
+            [ingests[0].bronze.ddl],
+            lambda records: parsed(with_key(records, key), ingests),
+            partitions=spark.sparkContext.defaultParallelism,  # one task per core
+        )
+        self._gold = {flow.table.name: Prepared(spark, spool, flow.table.short, _schemas(flow.reads), flow.function) for flow in metrics}
 
     @property
     def tables(self) -> list[Table]:
         written = [table for flow in self._ingests for table in (flow.bronze, flow.table, flow.quarantine)]
         return [*written, *(flow.table for flow in self._metrics), ledger.LEDGER]
 
-    def start(self, bootstrap: str, key: bytes, checkpoint: Path, max_offsets: int, trigger: dict[str, object]) -> StreamingQuery:
+    def start(self, bootstrap: str, checkpoint: Path, max_offsets: int, trigger: dict[str, object]) -> StreamingQuery:
         """Starts the query; it goes on where its checkpoint ends. Raises what Spark raises when Kafka is away."""
         options = kafka.reader_options(bootstrap, [flow.topic.name for flow in self._ingests], max_offsets)
         records = self._spark.readStream.format("kafka").options(**options).load().select(
@@ -85,27 +98,27 @@ class Scan:
             F.coalesce("headers", F.array().cast("array<struct<key:string,value:binary>>")).alias("headers"),
             F.current_timestamp().alias("ingested_at"),  # Spark keeps it in the offset log: a replayed batch has the same
         )  # fmt: skip
-        # One task per core: a task's fixed cost (the plan, taken apart and bound again) is that of a thousand rows.
-        records = records.coalesce(self._spark.sparkContext.defaultParallelism)
-        rows = parsed(with_key(records, key), self._ingests)
-        writer = rows.writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint)).trigger(**trigger)
+        records = records.coalesce(self._spark.sparkContext.defaultParallelism)  # a task per core, not per Kafka partition
+        writer = records.writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint)).trigger(**trigger)
         return writer.foreachBatch(self.gate.guarded(self._batch)).start()
 
-    def warm_up(self, key: bytes) -> None:
+    def warm_up(self) -> None:
         """Runs the contracts' examples through every flow, writing nothing: the first real batch then meets a warm JVM.
 
         Cold, the first batch takes half a minute, and what piles up meanwhile makes the next ones long, too.
         """
         now = datetime.now(UTC)
         lines = [(flow.topic.name, n, example) for flow in self._ingests for n in range(WARM_UP_ROWS) for example in flow.topic.examples]
-        rows = [(topic, 0, n, now, b"example", line.encode(), [], now) for topic, n, line in lines]
-        schema = self._ingests[0].bronze.ddl
+        rows = [
+            {"topic": topic, "partition": 0, "offset": n, "kafka_timestamp": now, "key": b"", "value": line.encode(), "ingested_at": now}
+            for topic, n, line in lines
+        ]
+        examples = pa.Table.from_pylist(rows, arrow_schema(self._ingests[0].bronze))
         for _ in range(WARM_UP_ROUNDS):
-            records = parsed(with_key(self._spark.createDataFrame(rows, schema), key), self._ingests).toArrow()
+            records = self._parse.run(examples)
             valid = {flow.table.name: _unpacked(records.filter(pc.is_valid(records[flow.table.short])), flow) for flow in self._ingests}
             for metric in self._metrics:
-                frames = [small_frame(self._spark, valid[reads.table.name].select(list(reads.columns))) for reads in metric.reads]
-                metric.function(*frames).toArrow()
+                self._computed(metric, [valid[reads.table.name] for reads in metric.reads])
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
@@ -113,14 +126,15 @@ class Scan:
     # --- one micro-batch -------------------------------------------------------------------------------------------------------
 
     def _batch(self, frame: DataFrame, batch_id: int) -> None:
-        records = frame.toArrow()
-        if not records.num_rows:
+        taken = frame.toArrow()
+        if not taken.num_rows:
             return
+        records = self._parse.run(taken)
         self._app = f"{self.name}@{frame.sparkSession.sparkContext.getLocalProperty('sql.streaming.queryId')}"
         fates = {flow.table.name: self._fates(records, flow) for flow in self._ingests}
         commits = [self._pool.submit(self._commit_topic, flow, fates[flow.table.name], batch_id) for flow in self._ingests]
         done = dict(zip((flow.table.name for flow in self._ingests), commits, strict=True))
-        gold = [self._pool.submit(self._commit_metric, metric, fates, done, frame.sparkSession, batch_id) for metric in self._metrics]
+        gold = [self._pool.submit(self._commit_metric, metric, fates, done, batch_id) for metric in self._metrics]
         for future in (*commits, *gold):
             future.result()
         for forward, forwarder in self._forwards:
@@ -151,9 +165,7 @@ class Scan:
             self._lake.append(table, rows, self._txn(table, batch_id))
         self._seen[flow.table.name].remember(fates.valid)
 
-    def _commit_metric(
-        self, metric: Metric, fates: dict[str, Fates], done: dict[str, Future[None]], spark: SparkSession, batch_id: int
-    ) -> None:
+    def _commit_metric(self, metric: Metric, fates: dict[str, Fates], done: dict[str, Future[None]], batch_id: int) -> None:
         new = [fates[reads.table.name].valid for reads in metric.reads]
         if not any(rows.num_rows for rows in new):
             return
@@ -161,8 +173,12 @@ class Scan:
             for reads in metric.reads:
                 done[reads.table.name].result()
             new = touched_rows(self._lake, metric.reads, [rows["event_time"] for rows in new])
-        frames = [small_frame(spark, rows.select(list(reads.columns))) for rows, reads in zip(new, metric.reads, strict=True)]
-        self._lake.upsert(metric.table, metric.function(*frames).toArrow(), self._txn(metric.table, batch_id))
+        self._lake.upsert(metric.table, self._computed(metric, new), self._txn(metric.table, batch_id))
+
+    def _computed(self, metric: Metric, inputs: Sequence[pa.Table]) -> pa.Table:
+        return self._gold[metric.table.name].run(
+            *(rows.select(list(reads.columns)) for rows, reads in zip(inputs, metric.reads, strict=True))
+        )
 
     def _write_ledger(self, fates: dict[str, Fates], batch_id: int) -> None:
         rows = [
@@ -203,11 +219,6 @@ def touched_rows(lake: Lakehouse, reads: Sequence[Reads], times: Sequence[pa.Chu
     return [rows.filter(pc.is_in(pc.floor_temporal(rows["event_time"], unit="minute"), value_set=minutes)) for rows in found]
 
 
-def small_frame(spark: SparkSession, rows: pa.Table) -> DataFrame:
-    """A static frame in one partition: no shuffle to aggregate it, however many cores there are."""
-    return spark.createDataFrame(rows).coalesce(1)
-
-
 def _joined_up(ranges: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
     """Sorted half-open ranges with neighbours united, and then the narrowest gaps closed until at most MAX_RANGES are left."""
     united = [list(ranges[0])] if ranges else []
@@ -222,6 +233,11 @@ def _joined_up(ranges: list[tuple[datetime, datetime]]) -> list[tuple[datetime, 
         ends = [*starts[1:], len(united)]
         return [(united[start][0], united[end - 1][1]) for start, end in zip(starts, ends, strict=True)]
     return [(low, high) for low, high in united]
+
+
+def _schemas(reads: Sequence[Reads]) -> list[str]:
+    """What a flow reads, as Spark DDL."""
+    return [", ".join(f"`{c.name}` {c.type}" for name in one.columns for c in one.table.columns if c.name == name) for one in reads]
 
 
 def _unpacked(good: pa.Table, flow: Ingest) -> pa.Table:

@@ -10,6 +10,7 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from promolake.columns.distinct import distinct_count
 from promolake.core.flow import Metric, Reads
 from promolake.core.table import Column, Table, Written
 from promolake.gold.window import STATS, WINDOW, window_end, window_start
@@ -33,36 +34,27 @@ TABLE = Table(
     grain=("window_start",),
     stats=STATS,
 )
-
-_SEARCH, _VIEW, _SALE = "search", "view", "sale"
+_FIGURES = tuple(name for name in TABLE.figures if name != "window_end")
 
 
 def funnel_per_minute(searches: DataFrame, views: DataFrame, orders: DataFrame) -> DataFrame:
     """In: rows of silver.searches, silver.views, silver.orders, whole minutes. Out: one row per minute with any of them."""
     sales = orders.where((F.col("status") == "PAID") & (F.col("line_amount") > 0))
-    steps = (
-        _steps(searches, _SEARCH, F.lit(None).cast("string"))
-        .unionByName(_steps(views, _VIEW, F.lit(None).cast("string")))
-        .unionByName(_steps(sales, _SALE, F.col("order_id")))
-    )
-    step, user = F.col("step"), F.col("user_hash")
     return (
-        steps.groupBy("window_start")
-        .agg(
-            F.count_if(step == _SEARCH).alias("search_count"),
-            F.count_if(step == _VIEW).alias("view_count"),
-            F.count_distinct("order_id").alias("order_count"),
-            F.count_distinct(F.when(step == _SEARCH, user)).alias("searcher_count"),
-            F.count_distinct(F.when(step == _VIEW, user)).alias("viewer_count"),
-            F.count_distinct(F.when(step == _SALE, user)).alias("buyer_count"),
+        _per_minute(searches, search_count=F.count("*"), searcher_count=distinct_count("user_hash"))
+        .join(_per_minute(views, view_count=F.count("*"), viewer_count=distinct_count("user_hash")), "window_start", "full_outer")
+        .join(
+            _per_minute(sales, order_count=distinct_count("order_id"), buyer_count=distinct_count("user_hash")),
+            "window_start",
+            "full_outer",
         )
         .withColumn("window_end", window_end())
-        .select(*TABLE.column_names)
+        .select("window_start", "window_end", *(F.coalesce(name, F.lit(0)).alias(name) for name in _FIGURES))
     )
 
 
-def _steps(events: DataFrame, step: str, order_id: SparkColumn) -> DataFrame:
-    return events.select(window_start(), F.lit(step).alias("step"), order_id.alias("order_id"), "user_hash")
+def _per_minute(events: DataFrame, **figures: SparkColumn) -> DataFrame:
+    return events.groupBy(window_start()).agg(*(column.alias(name) for name, column in figures.items()))
 
 
 FLOW = Metric(

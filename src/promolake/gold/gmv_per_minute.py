@@ -10,6 +10,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from promolake.columns.distinct import distinct_count
 from promolake.core.flow import Metric, Reads
 from promolake.core.table import Column, Table, Written
 from promolake.gold.window import STATS, WINDOW, window_end, window_start
@@ -50,9 +51,9 @@ def gmv_per_minute(orders: DataFrame) -> DataFrame:
             F.sum(F.when(is_sale, F.col("line_amount")).otherwise(nothing)).cast("decimal(28,4)").alias("gmv_amount"),
             F.sum(F.when(is_refund, -F.abs("line_amount")).otherwise(nothing)).cast("decimal(28,4)").alias("refund_amount"),
             F.sum(F.when(is_placed, F.col("line_amount")).otherwise(nothing)).cast("decimal(28,4)").alias("ordered_amount"),
-            F.count_distinct(F.when(is_sale, F.col("order_id"))).alias("order_count"),
+            distinct_count(F.when(is_sale, F.col("order_id"))).alias("order_count"),
             F.sum(F.when(is_sale, F.col("quantity")).otherwise(0)).alias("unit_count"),
-            F.count_distinct(F.when(is_sale, F.col("user_hash"))).alias("buyer_count"),
+            distinct_count(F.when(is_sale, F.col("user_hash"))).alias("buyer_count"),
             F.count_if(is_sale).alias("sale_count"),
         )
         .withColumn("window_end", window_end())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from promolake.columns.distinct import distinct_count
 from promolake.core.flow import Metric, Reads
 from promolake.core.table import Column, Table, Written
 from promolake.gold.window import STATS, WINDOW, window_end, window_start
@@ -42,7 +43,7 @@ def traffic_per_minute(requests: DataFrame) -> DataFrame:
         .agg(
             F.count("*").alias("request_count"),
             F.count_if("is_page_view").alias("page_view_count"),
-            F.count_distinct("ip").alias("visitor_count"),
+            distinct_count("ip").alias("visitor_count"),
             F.count_if(F.col("status") >= 400).alias("failed_count"),
             F.sum("bytes").alias("byte_count"),
             F.hll_sketch_agg("ip", SKETCH_BITS).alias("visitor_sketch"),
