@@ -6,7 +6,8 @@ PromolakeError            1   what went wrong, where, and the remedy
 |   `-- HomeInUse         4   another process writes this home
 |-- BrokerAway            5   no Kafka broker answers
 |-- FlowFailed            6   a streaming query ended with an error
-`-- NumbersDiffer         7   two ways to compute a figure disagree
+|-- NumbersDiffer         7   two ways to compute a figure disagree
+`-- DamageFound           8   files of a checkpoint or a table are damaged
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class FlowFailed(PromolakeError):
 
 class NumbersDiffer(PromolakeError):
     exit_code = 7
+
+
+class DamageFound(PromolakeError):
+    exit_code = 8
