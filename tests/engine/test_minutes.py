@@ -14,7 +14,7 @@ from promolake.core.flow import Reads
 from promolake.core.table import Column, Table
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.lakehouse import Lakehouse, Txn
-from promolake.engine.scan import MAX_RANGES, _joined_up, touched_rows
+from promolake.engine.minutes import MAX_RANGES, joined_up, touched_rows
 
 MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -33,7 +33,7 @@ OTHERS = Table("silver.others", "Other events.", EVENTS.columns, stats=EVENTS.st
 @example(set(range(400)))
 def test_ranges_cover_every_touched_minute_in_order_and_are_few(touched: set[int]) -> None:
     minutes = [MIDNIGHT + n * MINUTE for n in sorted(touched)]
-    ranges = _joined_up([(minute, minute + MINUTE) for minute in minutes])
+    ranges = joined_up([(minute, minute + MINUTE) for minute in minutes])
     assert len(ranges) <= MAX_RANGES
     assert all(low < high for low, high in ranges)
     gaps = [later[0] - earlier[1] for earlier, later in pairwise(ranges)]

@@ -13,7 +13,7 @@ from promolake.cli.jobs import _apps
 from promolake.core.errors import FlowFailed, SettingsError
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.rebuilding import Rebuilder
-from promolake.engine.runner import chosen
+from promolake.engine.runner import Runner, chosen
 from promolake.hallway import HALLWAY
 from promolake.settings import Settings, pseudonym_key
 
@@ -23,6 +23,11 @@ BY_NAME = {table.name: table for table in HALLWAY.tables}
 def rebuild(settings: Settings, spark: SparkSession, *names: str) -> None:
     key = pseudonym_key(settings).get_secret_value().encode()
     Rebuilder(HALLWAY, spark, Lakehouse(settings.lake, lambda: spark), key, _apps(settings)).rebuild(names, print)
+
+
+def _die(*_: object) -> bool:
+    """A run that does not try again, as one whose process is killed."""
+    raise FlowFailed("killed")
 
 
 @pytest.mark.spark
@@ -37,14 +42,24 @@ def rebuild(settings: Settings, spark: SparkSession, *names: str) -> None:
     ],
 )
 def test_a_batch_that_crashed_before_a_rebuild_counts_once(
-    undisturbed: Lakehouse, day: Day, spark: SparkSession, tmp_path: Path, faults: Faults, crashed: str, in_batch: int, rebuilt: list[str]
+    undisturbed: Lakehouse,
+    day: Day,
+    spark: SparkSession,
+    tmp_path: Path,
+    faults: Faults,
+    monkeypatch: pytest.MonkeyPatch,
+    crashed: str,
+    in_batch: int,
+    rebuilt: list[str],
 ) -> None:
     """Bronze may hold the crashed batch while silver does not, and gold may hold it while bronze does not."""
     settings, flows = settings_for(tmp_path, 50), chosen(STREAMED, [name for name in rebuilt if name.startswith("gold")])
     Lakehouse(settings.lake).create(HALLWAY.tables)
     faults.arm(crashed, from_batch=in_batch)
-    with pytest.raises(FlowFailed):
-        run_once(settings, day.bootstrap, spark, flows)
+    with monkeypatch.context() as dying:
+        dying.setattr(Runner, "_given_up", _die)
+        with pytest.raises(FlowFailed):
+            run_once(settings, day.bootstrap, spark, flows)
     assert faults.fired == [(crashed, in_batch)]
     rebuild(settings, spark, *rebuilt)
     run_once(settings, day.bootstrap, spark, flows)

@@ -31,6 +31,7 @@ from promolake.local.reaching import reachable
 
 READY_SECONDS = 300
 DRAIN_SECONDS = 120
+SCREEN_SECONDS = 2.0  # between two looks: each reads the tables, on the cores the flows need
 WARM_UP_SECONDS = 15  # of sending, left out of the latencies: a cold JVM says nothing about the day
 
 
@@ -74,7 +75,7 @@ class Demo:
         started = time.time()
         sender = self._start("simulate", "--rate", str(rate), "--seed", str(seed))
         with Live(console=out, refresh_per_second=4, transient=True) as live:
-            while not self._stop.wait(1.0) and (minutes is None or time.time() - started < minutes * 60):
+            while not self._stop.wait(SCREEN_SECONDS) and (minutes is None or time.time() - started < minutes * 60):
                 self._alive(flows, sender)
                 live.update(self._screen(watch, before, started))
             sender.stop()

@@ -24,6 +24,7 @@ def run(
     once: Annotated[bool, typer.Option("--once", help="Take all there is, make gold exact, stop.")] = False,
 ) -> None:
     """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
+    from promolake.engine.lock import writing
     from promolake.engine.runner import Runner, chosen, stopped_by_signals
     from promolake.engine.session import session
     from promolake.hallway import HALLWAY
@@ -31,6 +32,8 @@ def run(
     settings = configuration.load(context.obj)
     flows = chosen(HALLWAY, _flows(settings, query, only))
     configuration.writable_home(settings)
+    with writing(settings.home, flows.tables):
+        pass  # a second process is refused before anything is started for it
     with reachable(settings, say) as bootstrap:
         runner = Runner(settings, bootstrap, session(settings, f"promolake-{query}", say), flows, query, say)
         with stopped_by_signals(runner.stop):
@@ -51,6 +54,7 @@ def rebuild(
     from promolake.engine.lock import writing
     from promolake.engine.rebuilding import Rebuilder
     from promolake.engine.session import scan_session, session
+    from promolake.engine.stopped import StoppedTables
     from promolake.hallway import HALLWAY
 
     settings = configuration.load(context.obj)
@@ -62,6 +66,7 @@ def rebuild(
         lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
         lake.create(HALLWAY.tables)
         Rebuilder(HALLWAY, spark, lake, key, _apps(settings)).rebuild(names, say)
+        StoppedTables(settings.home).clear(name if "." in name else f"gold.{name}" for name in names)
     spark.stop()
     out.print(f"{len(names)} tables rebuilt.")
 

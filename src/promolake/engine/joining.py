@@ -13,6 +13,7 @@ from promolake.core.flow import Join
 from promolake.engine.arrow import conformed
 from promolake.engine.gate import Gate
 from promolake.engine.lakehouse import Lakehouse, Txn, sql_time
+from promolake.engine.supervision import Failure
 
 
 class JoinQuery:
@@ -21,6 +22,7 @@ class JoinQuery:
     def __init__(self, join: Join, spark: SparkSession, lake: Lakehouse) -> None:
         self._join = join
         self.gate = Gate()
+        self.failure: Failure | None = None
         self._spark = spark
         self._lake = lake
 
@@ -40,6 +42,14 @@ class JoinQuery:
         return reader.load(path)
 
     def _batch(self, frame: DataFrame, batch_id: int) -> None:
+        self.failure = None
+        try:
+            self._settle(frame, batch_id)
+        except Exception as error:
+            self.failure = Failure(batch_id, {self.name: error})
+            raise
+
+    def _settle(self, frame: DataFrame, batch_id: int) -> None:
         candidates = conformed(frame.toArrow(), self._join.table)  # takes every partition, as a stateful batch must be
         if not candidates.num_rows:
             return

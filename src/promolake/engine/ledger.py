@@ -1,4 +1,7 @@
-"""ops.ledger: what became of every Kafka record, per micro-batch and range of offsets. read = valid + quarantined + duplicate."""
+"""ops.ledger: what became of every Kafka record, per micro-batch and range of offsets. read = valid + quarantined + duplicate.
+
+A row that read nothing (`read_count` 0) is a correction: records let out of quarantine by `promolake quarantine replay`.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +25,24 @@ LEDGER = Table(
         Column("valid_count", "bigint", "Rows that went into silver."),
         Column("quarantined_count", "bigint", "Rows that went into quarantine."),
         Column("duplicate_count", "bigint", "Repetitions of an event already in silver."),
+        Column("late_count", "bigint", "Of the valid ones, those more than 10 minutes behind the newest event of their topic: kept, too."),
+        Column("newest_event_time", "timestamp", "The latest event time of the valid rows, UTC."),
         Column("ingested_at", "timestamp", "When the batch was cut, UTC."),
     ),
     stats=("ingested_at",),
 )
 
 
-def entries(query: str, batch_id: int, read: pa.Table, fates: dict[str, pa.Table]) -> pa.Table:
+def entries(query: str, batch_id: int, read: pa.Table, rows_by_fate: dict[str, pa.Table]) -> pa.Table:
     """The ledger's rows of one topic's batch.
 
-    `read` has the bronze rows of the batch, at least one; `fates` the rows that became `valid`, `quarantined`, `duplicate`.
+    `read` has the bronze rows of the batch, at least one; `rows_by_fate` the rows that became `valid`, `quarantined`, `duplicate`, and
+    which of the valid ones are `late`.
     """
     ranges = read.group_by("partition").aggregate([("offset", "min"), ("offset", "max"), ("offset", "count")])
-    counts = {fate: _counts(rows) for fate, rows in fates.items()}
+    counts = {fate: _counts(rows) for fate, rows in rows_by_fate.items()}
+    valid = rows_by_fate["valid"]
+    newest = {row["partition"]: row["event_time_max"] for row in valid.group_by("partition").aggregate([("event_time", "max")]).to_pylist()}
     rows = [
         {
             "query": query,
@@ -45,11 +53,23 @@ def entries(query: str, batch_id: int, read: pa.Table, fates: dict[str, pa.Table
             "last_offset": partition["offset_max"],
             "read_count": partition["offset_count"],
             **{f"{fate}_count": found.get(partition["partition"], 0) for fate, found in counts.items()},
+            "newest_event_time": newest.get(partition["partition"]),
             "ingested_at": read["ingested_at"][0].as_py(),
         }
         for partition in ranges.to_pylist()
     ]
     return pa.Table.from_pylist(rows, schema=arrow_schema(LEDGER))
+
+
+def readmitted(entries_: pa.Table) -> pa.Table:
+    """Entries of records read again out of quarantine, as a correction of what the ledger says of them already.
+
+    Nothing was read from Kafka, and what is no longer quarantined was counted so before: 0 = valid - quarantined + duplicate.
+    """
+    rows = entries_.to_pylist()
+    for row in rows:
+        row["read_count"], row["quarantined_count"] = 0, -(row["valid_count"] + row["duplicate_count"])
+    return pa.Table.from_pylist(rows, schema=entries_.schema)
 
 
 def _counts(rows: pa.Table) -> dict[int, int]:

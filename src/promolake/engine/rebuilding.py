@@ -14,8 +14,9 @@ from pyspark.sql import functions as F
 from promolake.core.errors import SettingsError
 from promolake.core.flow import Hallway, Ingest, Join, Metric, Reads
 from promolake.core.table import Table
+from promolake.engine.fates import ID_CONFLICT
 from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
-from promolake.engine.scan import ID_CONFLICT, with_key
+from promolake.engine.scan import with_key
 from promolake.silver.entity import VIOLATIONS, parsed, quarantine_rows, silver_rows
 
 _FATE = "_fate"
@@ -124,6 +125,10 @@ class Settler:
         self._marks.parent.mkdir(parents=True, exist_ok=True)
         self._marks.write_text(json.dumps(self._known() | {join.table.name: mark.isoformat()}))
         return True
+
+    def unsettled(self, join: Join) -> tuple[datetime, datetime] | None:
+        """The event times (both inclusive) the join may still have to be settled for; None when it is exact."""
+        return self._span(join)[0]
 
     def _between(self, reads: Reads, low: datetime, high: datetime) -> DataFrame:
         rows = self._lake.frame(reads.table).where(F.col("event_time").between(F.lit(low), F.lit(high)))

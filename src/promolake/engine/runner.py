@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import SparkSession
@@ -18,14 +20,16 @@ from promolake.core.flow import Hallway, Join
 from promolake.core.table import Table
 from promolake.engine import kafka
 from promolake.engine.forwarding import Forwarder
-from promolake.engine.gate import Gate
 from promolake.engine.joining import JoinQuery
 from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.lateness import RESTATEMENTS
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan
 from promolake.engine.session import join_session, scan_session
+from promolake.engine.stopped import StoppedTables
+from promolake.engine.supervision import Failure, Record, named
 from promolake.settings import Settings, pseudonym_key
 
 MAIN = "main"
@@ -73,10 +77,16 @@ class Runner:
         self._join_session = join_session(spark)
         self.lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
         self._stopping = threading.Event()
+        self._stopped = StoppedTables(settings.home)
 
     @property
     def tables(self) -> list[Table]:
-        return [*self._flows.tables, *([LEDGER] if self._flows.ingests else [])]
+        return [*self._flows.tables, *([LEDGER, RESTATEMENTS] if self._flows.ingests else [])]
+
+    @property
+    def _behind(self) -> set[str]:
+        """The metrics this run goes on without."""
+        return self._stopped.names & {flow.table.name for flow in self._flows.metrics}
 
     def stop(self) -> None:
         """Asks for an orderly end: the batch in hand is finished first."""
@@ -89,10 +99,12 @@ class Runner:
     def run(self, once: bool = False) -> None:
         """Runs until `stop`, or with `once` until all there is has been taken and the joins are exact.
 
-        Raises HomeInUse, BrokerAway, FlowFailed.
+        Raises HomeInUse, BrokerAway, and at the end FlowFailed when a flow had to be given up.
         """
         with writing(self._settings.home, self.tables):
             self._claim_feeds()
+            for name in self._behind:
+                self._say(f"[red]{name} is stopped since batch {self._stopped.batch(name)}.[/red] Mend it, then: promolake rebuild {name}")
             self.lake.create([*self.tables, *(reads.table for join in self._flows.joins for reads in join.reads)])
             if once:
                 self._once()
@@ -100,54 +112,82 @@ class Runner:
                 self._forever()
 
     def _once(self) -> None:
+        stopped: list[str] = []
         if self._flows.ingests and self._broker_answers():
             with self._scan() as scan:
-                self._go([scan], {"availableNow": True}, {})
+                stopped += self._go([scan], {"availableNow": True}, {})
         if self._flows.joins and not self._stopping.is_set():
-            self._go([self._joining(join) for join in self._flows.joins], {}, {"availableNow": True})
+            stopped += self._go([self._joining(join) for join in self._flows.joins], {}, {"availableNow": True})
             settler = Settler(self.lake, self._settings.home / "state" / "settled.json")
             for join in self._flows.joins:
                 settler.settle(join)
+        _all_went_on(stopped)
 
     def _forever(self) -> None:
-        """Restarts the queries when the broker was away; anything else ends the run."""
+        if self._flows.ingests and not self._broker_answers():
+            return
         engine = self._settings.engine
-        warm = False
-        while not self._stopping.is_set() and self._broker_answers():
-            with self._scan() as scan:
-                parts: list[Scan | JoinQuery] = [scan] if self._flows.ingests else []
-                if parts and not warm:
-                    self._say("warming up")
-                    scan.warm_up()
-                    warm = True
-                parts += [self._joining(join) for join in self._flows.joins]
-                try:
-                    self._go(parts, {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger})
-                except FlowFailed:
-                    if kafka.cluster_id(self._bootstrap):
-                        raise
-                    self._say("the Kafka broker is away; the flows wait for it")
+        with self._scan() as scan:
+            parts: list[Scan | JoinQuery] = [scan] if self._flows.ingests else []
+            if parts:
+                self._say("warming up")
+                scan.warm_up()
+            parts += [self._joining(join) for join in self._flows.joins]
+            _all_went_on(self._go(parts, {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger}))
 
-    def _go(self, parts: Sequence[Scan | JoinQuery], scan_trigger: dict[str, object], join_trigger: dict[str, object]) -> None:
-        """Starts the queries and returns when all have ended or a stop was asked for. Raises FlowFailed with what one ended with."""
-        running: list[tuple[Gate, StreamingQuery]] = []
+    def _go(self, parts: Sequence[Scan | JoinQuery], scan_trigger: dict[str, object], join_trigger: dict[str, object]) -> list[str]:
+        """Runs the queries until all have ended or a stop was asked for, each started again when it fails.
+
+        Returns the flows given up (supervision.py); the others went on. Raises BrokerAway.
+        """
+        records = {part.name: Record() for part in parts}
+        running: dict[str, StreamingQuery] = {}
+        over: set[str] = set()
+        stopped = [*self._behind] if any(isinstance(part, Scan) for part in parts) else []
         try:
-            for part in parts:
-                trigger = scan_trigger if isinstance(part, Scan) else join_trigger
-                running.append((part.gate, self._start(part, trigger)))
-            self._say(f"running {len(self.tables)} tables in {len(running)} queries")
-            while any(query.isActive for _, query in running) and not self._stopping.wait(POLL_SECONDS):
-                for _, query in running:
-                    if query.exception():
-                        query.awaitTermination(1)  # raises it
-            for _, query in running:
-                if not query.isActive:
-                    query.awaitTermination(1)
-        except StreamingQueryException as error:
-            raise _failed(error) from error
+            said = False
+            while len(over) < len(parts) and not self._stopping.is_set():
+                for part in parts:
+                    if part.name in over:
+                        continue
+                    if part.name not in running:
+                        if time.monotonic() >= records[part.name].due_at and self._ready(part):
+                            running[part.name] = self._start(part, scan_trigger if isinstance(part, Scan) else join_trigger)
+                    elif not running[part.name].isActive:
+                        error = running.pop(part.name).exception()
+                        if error is None or self._given_up(part, error, records[part.name], stopped):
+                            over.add(part.name)
+                if not said and len(running) == len(parts):
+                    self._say(f"running {len(self.tables)} tables in {len(running)} queries")
+                    said = True
+                self._stopping.wait(POLL_SECONDS)
         finally:
-            for gate, query in running:
-                gate.end(query)
+            for part in parts:
+                if part.name in running:
+                    part.gate.end(running[part.name])
+        return stopped
+
+    def _given_up(self, part: Scan | JoinQuery, error: StreamingQueryException, record: Record, stopped: list[str]) -> bool:
+        """Says what failed and when it is tried again; True when the whole query is given up."""
+        failure = part.failure or Failure(_batch_in_hand(self._settings.checkpoint(part.name)), {part.name: error})
+        given_up, wait = record.failed(failure)
+        for flow, cause in failure.causes.items():
+            self._say(f"{flow} failed in batch {failure.batch_id}: {named(cause)}")
+        whole = False
+        for flow in given_up:
+            if isinstance(part, Scan) and part.leave_out(flow):
+                self._stopped.add(flow, failure.batch_id, named(failure.causes[flow]))
+                self._say(f"[red]{flow} is stopped; the others go on.[/red] Mend it, then: promolake rebuild {flow}")
+            else:
+                self._say(f"[red]the query {part.name} is stopped; the others go on.[/red] Its log is log/spark.log in the home")
+                whole = True
+            stopped.append(flow)
+        if not whole:
+            self._say(f"starting {part.name} again in {wait:.0f} s")
+        return whole
+
+    def _ready(self, part: Scan | JoinQuery) -> bool:
+        return isinstance(part, JoinQuery) or self._broker_answers()
 
     def _start(self, part: Scan | JoinQuery, trigger: dict[str, object]) -> StreamingQuery:
         checkpoint = self._settings.checkpoint(part.name)
@@ -161,17 +201,21 @@ class Runner:
     @contextmanager
     def _scan(self) -> Iterator[Scan]:
         with ExitStack() as closing:
-            forwarders = [(flow, Forwarder(flow, self._bootstrap, self._settings.errors.levels)) for flow in self._flows.forwards]
+            spool = self._settings.home / "spool" / self._query
+            forwarders = [
+                (flow, Forwarder(flow, self._bootstrap, self._settings.errors.levels, self._scan_session, spool))
+                for flow in self._flows.forwards
+            ]
             scan = Scan(
                 self._query,
                 self._scan_session,
                 self.lake,
                 self._flows.ingests,
-                self._flows.metrics,
+                [metric for metric in self._flows.metrics if metric.table.name not in self._behind],
                 forwarders,
                 self._settings.engine.commit_threads,
                 pseudonym_key(self._settings).get_secret_value().encode(),
-                self._settings.home / "spool" / self._query,
+                spool,
             )
             closing.callback(scan.close)
             for _, forwarder in forwarders:
@@ -213,8 +257,14 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _failed(error: StreamingQueryException) -> FlowFailed:
-    cause = (error.getCondition() or "").strip() or str(error).strip().splitlines()[0][:300]
-    return FlowFailed(
-        f"A streaming query failed: {cause}.", "Its log is log/spark.log in the home; the next run goes on where this one ended."
-    )
+def _all_went_on(stopped: Sequence[str]) -> None:
+    if stopped:
+        raise FlowFailed(
+            f"Stopped after failing again and again: {', '.join(sorted(set(stopped)))}.",
+            "What failed is said above and in log/spark.log in the home; a stopped gold table is mended by promolake rebuild.",
+        )
+
+
+def _batch_in_hand(checkpoint: Path) -> int:
+    """The newest batch the checkpoint has planned, -1 when none."""
+    return max((int(file.name) for file in (checkpoint / "offsets").glob("[0-9]*")), default=-1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,29 +24,24 @@ from promolake.core.flow import Forward, Ingest, Metric, Reads
 from promolake.core.table import Table, Written
 from promolake.engine import kafka, ledger
 from promolake.engine.arrow import arrow_schema
+from promolake.engine.fates import Fates, fates, unpacked
 from promolake.engine.forwarding import Forwarder
 from promolake.engine.gate import Gate
 from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
+from promolake.engine.lateness import RESTATEMENTS, Watermarks, restatements
+from promolake.engine.minutes import joined_up, touched_rows
 from promolake.engine.prepared import Prepared
 from promolake.engine.seen import SeenEvents
-from promolake.silver.entity import VIOLATIONS, parsed
+from promolake.engine.supervision import Failure
+from promolake.silver.entity import parsed
 
 _DAY = timedelta(days=1)
-_MINUTE = timedelta(minutes=1)
-MAX_RANGES = 64  # of minutes in one condition; closer ones are read as one range
-ID_CONFLICT = "id_conflict"
-WARM_UP_ROWS = 60  # of each example
-WARM_UP_ROUNDS = 6
+WARM_UP_ROWS = 100  # of each example
+WARM_UP_ROUNDS = 10
 
 
-@dataclass(frozen=True)
-class Fates:
-    """One topic's records of a batch, each in exactly one of three tables (a conflict is quarantined)."""
-
-    bronze: pa.Table
-    valid: pa.Table
-    quarantined: pa.Table
-    duplicate: pa.Table
+class _Waited(Exception):
+    """A table was not written because one it reads was not."""
 
 
 class Scan:
@@ -74,7 +68,8 @@ class Scan:
         self._forwards = forwards
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-commit")
         self._seen = {flow.table.name: SeenEvents(lambda days, flow=flow: self._silver_days(flow, days)) for flow in ingests}
-        self._app = ""
+        self.failure: Failure | None = None
+        self._watermarks = Watermarks(lake, name)
         self._parse = Prepared(
             spark,
             spool,
@@ -88,7 +83,7 @@ class Scan:
     @property
     def tables(self) -> list[Table]:
         written = [table for flow in self._ingests for table in (flow.bronze, flow.table, flow.quarantine)]
-        return [*written, *(flow.table for flow in self._metrics), ledger.LEDGER]
+        return [*written, *(flow.table for flow in self._metrics), ledger.LEDGER, RESTATEMENTS]
 
     def start(self, bootstrap: str, checkpoint: Path, max_offsets: int, trigger: dict[str, object]) -> StreamingQuery:
         """Starts the query; it goes on where its checkpoint ends. Raises what Spark raises when Kafka is away."""
@@ -116,9 +111,16 @@ class Scan:
         examples = pa.Table.from_pylist(rows, arrow_schema(self._ingests[0].bronze))
         for _ in range(WARM_UP_ROUNDS):
             records = self._parse.run(examples)
-            valid = {flow.table.name: _unpacked(records.filter(pc.is_valid(records[flow.table.short])), flow) for flow in self._ingests}
+            valid = {flow.table.name: unpacked(records.filter(pc.is_valid(records[flow.table.short])), flow) for flow in self._ingests}
             for metric in self._metrics:
                 self._computed(metric, [valid[reads.table.name] for reads in metric.reads])
+
+    def leave_out(self, name: str) -> bool:
+        """Goes on without the metric of that table from the next batch; False when it has none of that name."""
+        kept = [metric for metric in self._metrics if metric.table.name != name]
+        found = len(kept) < len(self._metrics)
+        self._metrics = kept
+        return found
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
@@ -126,76 +128,87 @@ class Scan:
     # --- one micro-batch -------------------------------------------------------------------------------------------------------
 
     def _batch(self, frame: DataFrame, batch_id: int) -> None:
-        taken = frame.toArrow()
-        if not taken.num_rows:
-            return
-        records = self._parse.run(taken)
-        self._app = f"{self.name}@{frame.sparkSession.sparkContext.getLocalProperty('sql.streaming.queryId')}"
-        fates = {flow.table.name: self._fates(records, flow) for flow in self._ingests}
-        commits = [self._pool.submit(self._commit_topic, flow, fates[flow.table.name], batch_id) for flow in self._ingests]
-        done = dict(zip((flow.table.name for flow in self._ingests), commits, strict=True))
-        gold = [self._pool.submit(self._commit_metric, metric, fates, done, batch_id) for metric in self._metrics]
-        for future in (*commits, *gold):
-            future.result()
+        self.failure = None
+        try:
+            taken = frame.toArrow()
+            if taken.num_rows:
+                app = f"{self.name}@{frame.sparkSession.sparkContext.getLocalProperty('sql.streaming.queryId')}"
+                self._take(taken, app, batch_id)
+        except Exception as error:
+            self.failure = self.failure or Failure(batch_id, {self.name: error})
+            raise
+
+    def _take(self, taken: pa.Table, app: str, batch_id: int) -> None:
+        found = self.fates(taken)
+        late = {flow.table.name: self._watermarks.late(found[flow.table.name].valid, flow, batch_id) for flow in self._ingests}
+        self.commit(found, late, app, batch_id)
+        rows = [
+            ledger.entries(self.name, batch_id, one.bronze, ledger_rows(one, late[name]))
+            for name, one in found.items()
+            if one.bronze.num_rows
+        ]
+        self._lake.append(ledger.LEDGER, pa.concat_tables(rows), _txn(app, ledger.LEDGER, batch_id))
+        for flow in self._ingests:
+            self._watermarks.advance(found[flow.table.name].valid, flow, batch_id)
+
+    def fates(self, taken: pa.Table) -> dict[str, Fates]:
+        """What becomes of records (bronze's columns), by the name of the silver table."""
+        records = self._parse.run(taken.select(list(self._ingests[0].bronze.column_names)))
+        return {flow.table.name: fates(records, flow, self._seen[flow.table.name]) for flow in self._ingests}
+
+    def commit(self, found: dict[str, Fates], late: dict[str, pa.Table], app: str, batch_id: int) -> None:
+        """Commits all tables but the ledger, side by side. One that fails holds up only what reads it; then Failure names them all."""
+        done = {
+            flow.table.name: self._pool.submit(self._commit_topic, flow, found[flow.table.name], late[flow.table.name], app, batch_id)
+            for flow in self._ingests
+        }
+        work = dict(done)
+        for metric in self._metrics:
+            work[metric.table.name] = self._pool.submit(self._commit_metric, metric, found, done, app, batch_id)
         for forward, forwarder in self._forwards:
-            rows = fates[forward.reads.name].valid
-            if rows.num_rows:
-                forwarder.send(rows, frame.sparkSession)
-        self._write_ledger(fates, batch_id)
+            work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, found[forward.reads.name].valid)
+        causes: dict[str, BaseException] = {}
+        for name, future in work.items():
+            try:
+                future.result()
+            except _Waited:
+                continue  # what it waits for has failed, and stands here itself
+            except Exception as error:
+                causes[name.split(":")[0]] = error
+        if causes:
+            self.failure = Failure(batch_id, causes)
+            raise next(iter(causes.values()))
 
-    def _fates(self, records: pa.Table, flow: Ingest) -> Fates:
-        ours = records.filter(pc.equal(records["topic"], flow.topic.name))
-        kept = pc.is_valid(ours[flow.table.short])
-        good = ours.filter(kept)
-        rows = _unpacked(good, flow)
-        sorted_ = self._seen[flow.table.name].sort(rows)
-        conflicts = good.filter(pa.array(sorted_.is_conflict)).select(list(_without(flow.quarantine, VIOLATIONS)))
-        conflicts = conflicts.append_column(VIOLATIONS, pa.array([[ID_CONFLICT]] * conflicts.num_rows, pa.list_(pa.string())))
-        broken = ours.filter(pc.invert(kept)).select(list(flow.quarantine.column_names))
-        return Fates(
-            bronze=ours.select(list(flow.bronze.column_names)),
-            valid=rows.filter(pa.array(sorted_.is_new)),
-            quarantined=pa.concat_tables([broken, conflicts.select(broken.column_names).cast(broken.schema)]),
-            duplicate=rows.filter(pa.array(sorted_.is_duplicate)),
-        )
-
-    def _commit_topic(self, flow: Ingest, fates: Fates, batch_id: int) -> None:
+    def _commit_topic(self, flow: Ingest, found: Fates, late: pa.Table, app: str, batch_id: int) -> None:
         """Bronze, quarantine, silver, in that order: what silver holds, bronze can always rebuild."""
-        for table, rows in ((flow.bronze, fates.bronze), (flow.quarantine, fates.quarantined), (flow.table, fates.valid)):
-            self._lake.append(table, rows, self._txn(table, batch_id))
-        self._seen[flow.table.name].remember(fates.valid)
+        for table, rows in ((flow.bronze, found.bronze), (flow.quarantine, found.quarantined), (flow.table, found.valid)):
+            self._lake.append(table, rows, _txn(app, table, batch_id))
+        self._seen[flow.table.name].remember(found.valid)
+        if late.num_rows:
+            rows = restatements(self.name, batch_id, flow.table, late)
+            self._lake.append(RESTATEMENTS, rows, _txn(app, RESTATEMENTS, batch_id).step(flow.table.name))
 
-    def _commit_metric(self, metric: Metric, fates: dict[str, Fates], done: dict[str, Future[None]], batch_id: int) -> None:
-        new = [fates[reads.table.name].valid for reads in metric.reads]
+    def _commit_metric(
+        self, metric: Metric, found: dict[str, Fates], done: dict[str, Future[None]], app: str, batch_id: int
+    ) -> None:
+        new = [found[reads.table.name].valid for reads in metric.reads]
         if not any(rows.num_rows for rows in new):
             return
         if metric.table.written is Written.REPLACE:
             for reads in metric.reads:
-                done[reads.table.name].result()
+                if done[reads.table.name].exception():
+                    raise _Waited
             new = touched_rows(self._lake, metric.reads, [rows["event_time"] for rows in new])
-        self._lake.upsert(metric.table, self._computed(metric, new), self._txn(metric.table, batch_id))
+        self._lake.upsert(metric.table, self._computed(metric, new), _txn(app, metric.table, batch_id))
 
     def _computed(self, metric: Metric, inputs: Sequence[pa.Table]) -> pa.Table:
         return self._gold[metric.table.name].run(
             *(rows.select(list(reads.columns)) for rows, reads in zip(inputs, metric.reads, strict=True))
         )
 
-    def _write_ledger(self, fates: dict[str, Fates], batch_id: int) -> None:
-        rows = [
-            ledger.entries(
-                self.name, batch_id, found.bronze, {"valid": found.valid, "quarantined": found.quarantined, "duplicate": found.duplicate}
-            )
-            for found in fates.values()
-            if found.bronze.num_rows
-        ]
-        self._lake.append(ledger.LEDGER, pa.concat_tables(rows), self._txn(ledger.LEDGER, batch_id))
-
-    def _txn(self, table: Table, batch_id: int) -> Txn:
-        return Txn(f"{self._app}:{table.name}", batch_id)
-
     def _silver_days(self, flow: Ingest, days: list[int]) -> pa.Table:
         start = datetime(1970, 1, 1, tzinfo=UTC)
-        ranges = _joined_up([(start + day * _DAY, start + (day + 1) * _DAY) for day in sorted(days)])
+        ranges = joined_up([(start + day * _DAY, start + (day + 1) * _DAY) for day in sorted(days)])
         return self._lake.read(
             flow.table, ("event_id", "event_time", "payload_hash", "partition", "offset"), time_ranges("event_time", ranges)
         )
@@ -210,43 +223,15 @@ def with_key(records: DataFrame, key: bytes) -> DataFrame:
     return records.crossJoin(F.broadcast(pads))
 
 
-def touched_rows(lake: Lakehouse, reads: Sequence[Reads], times: Sequence[pa.ChunkedArray]) -> list[pa.Table]:
-    """All rows of silver, per input, of the minutes in which any of the event times lies."""
-    minutes = pc.unique(pa.concat_arrays([pc.floor_temporal(t, unit="minute").combine_chunks() for t in times])).sort()
-    condition = time_ranges("event_time", _joined_up([(minute, minute + _MINUTE) for minute in minutes.to_pylist()]))
-    found = (lake.read(one.table, one.columns, condition) for one in reads)
-    # Far apart minutes are read as one range, so what lies between is taken out again.
-    return [rows.filter(pc.is_in(pc.floor_temporal(rows["event_time"], unit="minute"), value_set=minutes)) for rows in found]
+def ledger_rows(found: Fates, late: pa.Table) -> dict[str, pa.Table]:
+    """One topic's rows by what the ledger counts them as."""
+    return {"valid": found.valid, "quarantined": found.quarantined, "duplicate": found.duplicate, "late": late}
 
 
-def _joined_up(ranges: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
-    """Sorted half-open ranges with neighbours united, and then the narrowest gaps closed until at most MAX_RANGES are left."""
-    united = [list(ranges[0])] if ranges else []
-    for low, high in ranges[1:]:
-        if low <= united[-1][1]:
-            united[-1][1] = high
-        else:
-            united.append([low, high])
-    if len(united) > MAX_RANGES:
-        gaps = sorted(range(1, len(united)), key=lambda n: united[n][0] - united[n - 1][1], reverse=True)[: MAX_RANGES - 1]
-        starts = [0, *sorted(gaps)]
-        ends = [*starts[1:], len(united)]
-        return [(united[start][0], united[end - 1][1]) for start, end in zip(starts, ends, strict=True)]
-    return [(low, high) for low, high in united]
+def _txn(app: str, table: Table, batch_id: int) -> Txn:
+    return Txn(f"{app}:{table.name}", batch_id)
 
 
 def _schemas(reads: Sequence[Reads]) -> list[str]:
     """What a flow reads, as Spark DDL."""
     return [", ".join(f"`{c.name}` {c.type}" for name in one.columns for c in one.table.columns if c.name == name) for one in reads]
-
-
-def _unpacked(good: pa.Table, flow: Ingest) -> pa.Table:
-    """The rows of an entity out of the struct they were parsed into."""
-    packed = good[flow.table.short].combine_chunks()
-    names = [column for column in flow.table.column_names if column != "ingested_at"]
-    columns = {name: packed.field(name) for name in names} | {"ingested_at": good["ingested_at"]}
-    return pa.table({name: columns[name] for name in flow.table.column_names})
-
-
-def _without(table: Table, name: str) -> tuple[str, ...]:
-    return tuple(column for column in table.column_names if column != name)
