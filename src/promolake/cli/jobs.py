@@ -11,6 +11,7 @@ import typer
 from promolake import settings as configuration
 from promolake.cli import app, out, say
 from promolake.core.errors import SettingsError
+from promolake.core.flow import Hallway
 from promolake.local.reaching import reachable
 
 
@@ -25,12 +26,11 @@ def run(
 ) -> None:
     """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
     from promolake.engine.lock import writing
-    from promolake.engine.runner import Runner, chosen, stopped_by_signals
+    from promolake.engine.runner import Runner, stopped_by_signals
     from promolake.engine.session import session
-    from promolake.hallway import HALLWAY
 
     settings = configuration.load(context.obj)
-    flows = chosen(HALLWAY, _flows(settings, query, only))
+    flows = flows_of(settings, query, only)
     configuration.writable_home(settings)
     with writing(settings.home, flows.tables):
         pass  # a second process is refused before anything is started for it
@@ -71,12 +71,15 @@ def rebuild(
     out.print(f"{len(names)} tables rebuilt.")
 
 
-def _flows(settings: configuration.Settings, query: str, only: Sequence[str] | None) -> Sequence[str]:
-    if only:
-        return only
-    if query not in settings.queries:
+def flows_of(settings: configuration.Settings, query: str, only: Sequence[str] | None = None) -> Hallway:
+    """The flows of a query of conf/promolake.yaml, or those named in `only`. Raises SettingsError for a name that is none."""
+    from promolake.engine.runner import chosen
+    from promolake.hallway import HALLWAY
+
+    if not only and query not in settings.queries:
         raise SettingsError(f"There is no query {query}.", f"Queries in conf/promolake.yaml: {', '.join(settings.queries)}.")
-    return () if settings.queries[query] == ("*",) else settings.queries[query]
+    names = only or settings.queries[query]
+    return chosen(HALLWAY, () if tuple(names) == ("*",) else names)
 
 
 def _apps(settings: configuration.Settings) -> list[str]:

@@ -126,6 +126,12 @@ class Settler:
         self._marks.write_text(json.dumps(self._known() | {join.table.name: mark.isoformat()}))
         return True
 
+    def reopen(self, since: datetime) -> None:
+        """Rows with an `ingested_at` from then on count as new at the next settling, though they may have been settled before."""
+        before = (since - timedelta(microseconds=1)).isoformat()
+        if marks := {name: min(mark, before) for name, mark in self._known().items()}:
+            self._marks.write_text(json.dumps(marks))
+
     def unsettled(self, join: Join) -> tuple[datetime, datetime] | None:
         """The event times (both inclusive) the join may still have to be settled for; None when it is exact."""
         return self._span(join)[0]

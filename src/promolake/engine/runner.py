@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.lateness import RESTATEMENTS
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
+from promolake.engine.readmission import Outcome, Readmission
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan
 from promolake.engine.session import join_session, scan_session
@@ -110,6 +112,16 @@ class Runner:
                 self._once()
             else:
                 self._forever()
+
+    def readmit(self, rules: Sequence[str], since: datetime | None, dry_run: bool) -> list[Outcome]:
+        """Puts quarantined rows through again (readmission.py). Raises HomeInUse, BrokerAway."""
+        with writing(self._settings.home, self.tables):
+            self._claim_feeds()
+            self.lake.create(self.tables)
+            if not self._broker_answers():
+                return []
+            with self._scan() as scan:
+                return Readmission(self._settings.home, self.lake, scan, self._flows.ingests).replay(rules, since, dry_run)
 
     def _once(self) -> None:
         stopped: list[str] = []
