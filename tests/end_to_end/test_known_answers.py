@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from end_to_end.conftest import DATA, RealLake
-from promolake.engine.rebuilding import Rebuilder
+from end_to_end.conftest import DATA, REPOSITORY, RealLake
+from promolake.engine.rebuilding import Rebuilder, Settler
+from promolake.engine.verifying import Verifier, scope
 from promolake.hallway import HALLWAY
 from promolake.settings import pseudonym_key
 
@@ -131,6 +134,20 @@ def test_stream_and_rebuild_agree_row_for_row(real_lake: RealLake) -> None:
         assert rebuilt.equals(streamed), flow.table.name
 
 
+def test_the_real_lake_is_verified_by_one_command(real_lake: RealLake) -> None:
+    command = [sys.executable, "-m", "promolake.cli", "--home", str(real_lake.settings.home), "verify", "--json"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["agrees"] is True
+    assert {check["result"] for check in told["checks"]} == {"agrees"}
+    rows = {(check["check"], check["subject"]): check["rows"] for check in told["checks"]}
+    assert rows["batch from bronze", "silver.orders"] == 17732
+    assert rows["each record in one place", "shop.orders"] == 17778
+    gold = {flow.table.name for flow in (*HALLWAY.metrics, *HALLWAY.joins)}
+    assert {subject for check, subject in rows if check == "SQL from silver"} == gold
+
+
 def test_replaying_a_file_again_changes_nothing_in_gold(real_lake: RealLake) -> None:
     tables = [flow.table for flow in (*HALLWAY.metrics, *HALLWAY.joins)]
     before = {table.name: real_lake.lake.read(table, table.column_names) for table in tables}
@@ -142,3 +159,11 @@ def test_replaying_a_file_again_changes_nothing_in_gold(real_lake: RealLake) -> 
         assert real_lake.lake.read(table, table.column_names).sort_by(order).equals(before[table.name].sort_by(order)), table.name
     ((duplicates,),) = real_lake.ask("SELECT sum(duplicate_count) FROM ops.ledger")
     assert duplicates == 244 + 1863
+
+
+def test_the_lake_is_right_after_the_replay_too(real_lake: RealLake) -> None:
+    key = pseudonym_key(real_lake.settings).get_secret_value().encode()
+    settler = Settler(real_lake.lake, real_lake.settings.home / "state" / "settled.json")
+    rebuilder = Rebuilder(HALLWAY, real_lake.spark, real_lake.lake, key, ())
+    verifier = Verifier(HALLWAY, real_lake.spark, real_lake.lake, rebuilder, settler)
+    assert [found for found in verifier.verify(scope(HALLWAY, ()), None, print) if not found.agrees] == []
