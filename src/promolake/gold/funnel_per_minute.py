@@ -40,16 +40,19 @@ _FIGURES = tuple(name for name in TABLE.figures if name != "window_end")
 def funnel_per_minute(searches: DataFrame, views: DataFrame, orders: DataFrame) -> DataFrame:
     """In: rows of silver.searches, silver.views, silver.orders, whole minutes. Out: one row per minute with any of them."""
     sales = orders.where((F.col("status") == "PAID") & (F.col("line_amount") > 0))
-    return (
+    stages = (
         _per_minute(searches, search_count=F.count("*"), searcher_count=distinct_count("user_hash"))
-        .join(_per_minute(views, view_count=F.count("*"), viewer_count=distinct_count("user_hash")), "window_start", "full_outer")
-        .join(
-            _per_minute(sales, order_count=distinct_count("order_id"), buyer_count=distinct_count("user_hash")),
-            "window_start",
-            "full_outer",
+        .unionByName(_per_minute(views, view_count=F.count("*"), viewer_count=distinct_count("user_hash")), allowMissingColumns=True)
+        .unionByName(
+            _per_minute(sales, order_count=distinct_count("order_id"), buyer_count=distinct_count("user_hash")), allowMissingColumns=True
         )
+    )
+    return (
+        stages.coalesce(1)  # a row per minute and stage: few, and in one partition they need no shuffle
+        .groupBy("window_start")
+        .agg(*(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in _FIGURES))
         .withColumn("window_end", window_end())
-        .select("window_start", "window_end", *(F.coalesce(name, F.lit(0)).alias(name) for name in _FIGURES))
+        .select(*TABLE.column_names)
     )
 
 
