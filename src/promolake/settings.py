@@ -40,6 +40,21 @@ class Engine(_Section):
     driver_memory: str = Field("2g", description="The driver's heap, when no spark-submit says otherwise.")
 
 
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+class Maintenance(_Section):
+    every: str = Field("10 minutes", pattern=r"^[1-9]\d* (second|minute|hour|day)s?$", description="How often a job tends each table.")
+    small_files: int = Field(50, ge=2, description="A table with more small files than this has them put together.")
+    keep_days: int = Field(7, ge=7, description="How long files no longer needed and old commits of the logs are kept.")
+    bronze_days: int = Field(0, ge=0, description="Whole UTC days bronze is kept; 0 keeps it for ever.")
+
+    @property
+    def every_seconds(self) -> int:
+        number, unit = self.every.split()
+        return int(number) * _UNITS[unit.removesuffix("s")]
+
+
 class Errors(_Section):
     levels: tuple[str, ...] = Field(("ERROR",), description="Log levels forwarded to app.logs.errors.")
 
@@ -59,6 +74,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     engine: Engine = Engine()
     queries: dict[str, tuple[str, ...]] = Field({"main": ("*",)}, description="Which flows share a query, by its name.")
+    maintenance: Maintenance = Maintenance()
     errors: Errors = Errors()
     privacy: Privacy = Privacy()
 

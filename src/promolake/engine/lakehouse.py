@@ -178,6 +178,15 @@ class Lakehouse:
         merge = delta.merge(rows, on, source_alias="s", target_alias="t", commit_properties=_properties(txn))
         merge.when_matched_update(_updates(table)).when_not_matched_insert_all().execute()
 
+    # --- keeping house: the same lock, so that no upsert of this process meets a file that is being replaced -------------------------
+
+    def look_after(self, table: Table, task: Callable[[DeltaTable], int]) -> int:
+        """Lets a task of engine/housekeeping.py work on the table while nothing else of this process does; returns its figure."""
+        with self._alone(table):
+            done = task(self._fresh(table))
+            self._newest.pop(table.name, None)
+            return done
+
     # --- Spark's hand: the same two writes for what is too large for the driver's writer --------------------------------------------
 
     @property
