@@ -160,3 +160,17 @@ def test_a_better_match_takes_the_place_of_the_row_the_stream_gave_before(shop: 
     shop.arrive(view("v0", 32), search("s0", 25))  # later to come, earlier to happen
     shop.stream()
     assert shop.matches() == {"o1": ("v1", at(35), "s2", at(30))}
+
+
+@pytest.mark.parametrize("silent", ["views and searches", "orders"])
+def test_a_source_that_falls_silent_keeps_no_line_of_another_waiting(shop: Shop, silent: str) -> None:
+    shop.arrive(order("o1", 40), view("v1", 35), search("s1", 30, user="u2"))
+    shop.stream()
+    shop.arrive(order("o2", 41, user="u3"), search("s2", 30, user="u2"))
+    shop.stream()
+    assert "o2" not in shop.matches(), "it may still find a touch"
+    hours = range(2, 6)
+    for hour in hours:
+        shop.arrive(order(f"o-{hour}", 60 * hour) if silent == "views and searches" else view(f"v-{hour}", 60 * hour))
+        shop.stream()
+    assert shop.matches()["o2"] == (None, None, None, None)

@@ -159,7 +159,7 @@ class Scan:
     def commit(self, found: dict[str, Fates], late: dict[str, pa.Table], app: str, batch_id: int) -> None:
         """Commits all tables but the ledger, side by side. One that fails holds up only what reads it; then Failure names them all."""
         done = {
-            flow.table.name: self._pool.submit(self._commit_topic, flow, found[flow.table.name], late[flow.table.name], app, batch_id)
+            flow.table.name: self._pool.submit(self._commit_topic, flow, found[flow.table.name], app, batch_id)
             for flow in self._ingests
         }
         work = dict(done)
@@ -178,15 +178,14 @@ class Scan:
         if causes:
             self.failure = Failure(batch_id, causes)
             raise next(iter(causes.values()))
+        restated = [restatements(self.name, batch_id, flow.table, late[flow.table.name]) for flow in self._ingests]
+        self._lake.append(RESTATEMENTS, pa.concat_tables(restated), _txn(app, RESTATEMENTS, batch_id))
 
-    def _commit_topic(self, flow: Ingest, found: Fates, late: pa.Table, app: str, batch_id: int) -> None:
+    def _commit_topic(self, flow: Ingest, found: Fates, app: str, batch_id: int) -> None:
         """Bronze, quarantine, silver, in that order: what silver holds, bronze can always rebuild."""
         for table, rows in ((flow.bronze, found.bronze), (flow.quarantine, found.quarantined), (flow.table, found.valid)):
             self._lake.append(table, rows, _txn(app, table, batch_id))
         self._seen[flow.table.name].remember(found.valid)
-        if late.num_rows:
-            rows = restatements(self.name, batch_id, flow.table, late)
-            self._lake.append(RESTATEMENTS, rows, _txn(app, RESTATEMENTS, batch_id).step(flow.table.name))
 
     def _commit_metric(
         self, metric: Metric, found: dict[str, Fates], done: dict[str, Future[None]], app: str, batch_id: int

@@ -47,17 +47,21 @@ TABLE = Table(
 
 def attributed_orders(orders: DataFrame, views: DataFrame, searches: DataFrame) -> DataFrame:
     """In: rows of silver.orders, silver.views, silver.searches. Out: candidates, one per paid line and touch, one for a line without."""
-    paid = orders.where(F.col("status") == "PAID").select(*_LINE).withWatermark("event_time", LATENESS)
-    no_product = F.lit(None).cast("string")
-    touches = _touches(views, F.col("product_id")).unionByName(_touches(searches, no_product)).withWatermark("touched_at", LATENESS)
-    is_search = F.col("touched").isNull()
+    timeline = _timeline(orders, views, searches)
+    paid = timeline.where(_is("paid")).select(*_LINE)
+    touches = timeline.where(_is("view", "search")).select(
+        F.col("user_hash").alias("toucher"),
+        F.when(F.col("role") == "view", F.col("product_id")).alias("touched"),
+        F.col("event_id").alias("touch_id"),
+        F.col("event_time").alias("touched_at"),
+    )
+    is_view = F.col("touched").isNotNull()
     near = (
         (F.col("user_hash") == F.col("toucher"))
-        & (is_search | (F.col("touched") == F.col("product_id")))
+        & (~is_view | (F.col("touched") == F.col("product_id")))
         & (F.col("touched_at") <= F.col("event_time"))
         & (F.col("touched_at") >= F.col("event_time") - F.expr(f"INTERVAL {REACH_MINUTES} MINUTES"))
     )
-    is_view = F.col("touched").isNotNull()
     return paid.join(touches, near, "left_outer").select(
         *_LINE,
         F.when(is_view, F.col("touch_id")).alias("view_id"),
@@ -67,13 +71,21 @@ def attributed_orders(orders: DataFrame, views: DataFrame, searches: DataFrame) 
     )
 
 
-def _touches(events: DataFrame, touched: SparkColumn) -> DataFrame:
-    return events.select(
-        F.col("user_hash").alias("toucher"),
-        touched.alias("touched"),
-        F.col("event_id").alias("touch_id"),
-        F.col("event_time").alias("touched_at"),
-    )
+def _timeline(orders: DataFrame, views: DataFrame, searches: DataFrame) -> DataFrame:
+    """All events under one watermark, so that each side of the join sees the time of all three: a source that falls silent would keep
+    the lines of the others waiting for ever. `role` is paid, unpaid, view or search. (Guests' lines can join nothing, and Spark drops
+    them before they could move the touches' watermark: those of known users do.)"""
+    behaviour = ("event_id", "event_time", "user_hash")
+    lines = orders.select(*_LINE, F.when(F.col("status") == "PAID", "paid").otherwise("unpaid").alias("role"))
+    viewed = views.select(*behaviour, "product_id", F.lit("view").alias("role"))
+    searched = searches.select(*behaviour, F.lit("search").alias("role"))
+    events = lines.unionByName(viewed, allowMissingColumns=True).unionByName(searched, allowMissingColumns=True)
+    return events.withWatermark("event_time", LATENESS)
+
+
+def _is(*roles: str) -> SparkColumn:
+    """Rows of these roles. Spark pushes a filter below the watermark, unless it asks for the event time."""
+    return F.when(F.col("event_time").isNotNull(), F.col("role")).isin(*roles)
 
 
 def settled(candidates: DataFrame) -> DataFrame:
