@@ -148,6 +148,7 @@ CASES: dict[str, tuple[Record, list[str] | dict[str, Any]]] = {
     "a currency that is no code": (order(currency="rmb"), ["currency_code"]),
     "a load below 0": (sample(cpu=-5), ["out_of_range:cpu"]),
     "a sample of nothing": (sample(cpu=None, mem=None), ["has_a_figure"]),
+    "a machine that calls itself all of them": (sample(host="*"), ["host_is_one"]),
     "an order's address that cannot be one": (order(ip="not an ip!"), {"ip": None}),
     "a line of another shape": (record(access.TOPIC, "connection reset by peer"), ["malformed_line"]),
     "a line's status beyond 599": (record(access.TOPIC, LINE.replace(" 200 ", " 999 ")), ["out_of_range:status"]),

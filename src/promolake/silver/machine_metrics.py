@@ -10,6 +10,7 @@ from promolake.silver.entity import ingest
 from promolake.sources.metrics import TOPIC
 
 RULES = (
+    Rule("host_is_one", "`*` stands for all hosts in gold, so no host may be called so.", lambda sample: sample("host") != "*"),
     Rule(
         "has_a_figure",
         "A sample measures something.",
