@@ -3,7 +3,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lock clean
+.PHONY: help install demo test chaos check lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -33,6 +33,9 @@ demo: $(INSTALLED) ## a promotion day from a real Kafka broker into gold tables;
 
 test: $(INSTALLED) ## every test; ARGS="-k words" for some of them
 	@$(VENV)/bin/python -m pytest $(ARGS)
+
+chaos: $(INSTALLED) ## the long fault tests: kills at every point, broker, disk; SEED=7 to repeat a run, ARGS="-k words"
+	@CHAOS_SEED=$(or $(SEED),$(shell date +%s)) $(VENV)/bin/python -m pytest -m chaos -s tests/chaos $(ARGS)
 
 check: $(INSTALLED) ## style, the rooms' import contracts, this machine and its settings
 	@$(VENV)/bin/ruff check .

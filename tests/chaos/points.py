@@ -1,0 +1,32 @@
+"""Every point at which a process can be killed (victim.py): before and after each commit of each flow, and before Spark's own."""
+
+from __future__ import annotations
+
+from promolake.core.table import Written
+from promolake.engine.lateness import RESTATEMENTS
+from promolake.engine.ledger import LEDGER
+from promolake.hallway import HALLWAY
+
+METRICS = [flow.table for flow in HALLWAY.metrics]
+JOINS = [flow.table for flow in HALLWAY.joins]
+BEFORE_COMMIT_LOG = "before-commit-log:main"
+
+SCAN = [
+    *(
+        f"{when}:{table.name}"
+        for table in (*(t for flow in HALLWAY.ingests for t in (flow.bronze, flow.quarantine, flow.table)), *METRICS, RESTATEMENTS, LEDGER)
+        for when in ("before", "after")
+    ),
+    *(f"between:{table.name}" for table in METRICS),
+    *(f"{when}:{forward.name}" for forward in HALLWAY.forwards for when in ("before", "after")),
+    BEFORE_COMMIT_LOG,
+]
+JOIN = [
+    *(f"{when}:{table.name}" for table in JOINS for when in ("before", "after")),
+    *(f"before-commit-log:{table.short}" for table in JOINS),
+    *(f"{when}-settling:{table.name}" for table in JOINS for when in ("before", "after")),
+]
+
+
+def after_gold(written: Written) -> list[str]:
+    return [f"after:{table.name}" for table in METRICS if table.written is written]
