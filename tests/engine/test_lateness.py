@@ -10,7 +10,7 @@ import pyarrow as pa
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.lakehouse import Lakehouse, Txn
 from promolake.engine.lateness import ALLOWED, Watermarks, restatements
-from promolake.engine.ledger import LEDGER, entries, readmitted
+from promolake.engine.ledger import LEDGER, entries, readmitted, recounted
 from promolake.silver.orders import FLOW as ORDERS
 from promolake.silver.views import FLOW as VIEWS
 
@@ -78,3 +78,14 @@ def test_a_correction_of_the_ledger_reads_nothing_and_balances() -> None:
     (row,) = readmitted(entries("readmission", 0, read, fates)).to_pylist()
     assert (row["read_count"], row["valid_count"], row["quarantined_count"], row["duplicate_count"]) == (0, 2, -3, 1)
     assert (row["first_offset"], row["last_offset"], row["late_count"]) == (0, 2, 2)
+
+
+def test_a_recount_leaves_to_an_unfinished_batch_what_is_beyond_the_books() -> None:
+    valid, nothing = orders(NOON, NOON, NOON, NOON), orders()
+    read = valid.select(["partition", "offset", "ingested_at"]).append_column("topic", pa.array(["shop.orders"] * 4))
+    booked = entries(
+        "main", 0, read.slice(0, 3), {"valid": valid.slice(0, 1), "quarantined": valid.slice(1, 2), "duplicate": nothing, "late": nothing}
+    )
+    (row,) = recounted("shop.orders", booked, valid, nothing, 0, NOON).to_pylist()
+    assert (row["read_count"], row["valid_count"], row["quarantined_count"], row["duplicate_count"]) == (0, 2, -2, 0)
+    assert recounted("shop.orders", booked, valid.slice(0, 1), valid.slice(1, 3), 0, NOON).num_rows == 0

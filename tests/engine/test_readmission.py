@@ -11,13 +11,15 @@ from pyspark.sql import SparkSession
 
 from day import STREAMED, Day, rows_of, run_once, settings_for
 from faults import Faults
+from promolake.cli.jobs import _apps
 from promolake.core.flow import Hallway
 from promolake.core.rule import Rule
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.lateness import RESTATEMENTS
 from promolake.engine.ledger import LEDGER
+from promolake.engine.rebuilding import Rebuilder
 from promolake.engine.runner import Runner, chosen
-from promolake.settings import Settings
+from promolake.settings import Settings, pseudonym_key
 
 FLOWS = chosen(STREAMED, ["gmv_per_minute", "sales_per_product_per_minute"])
 (ORDERS,) = FLOWS.ingests
@@ -87,6 +89,19 @@ def test_what_a_mended_rule_lets_pass_goes_through_once(mistaken: Mistaken, undi
     assert (passed, duplicate) == (0, 0), "what is rightly in quarantine stays there"
     assert looked_at == len(reasons(undisturbed))
     assert_as_if_never_mistaken(mistaken.lake, undisturbed)
+
+
+def test_a_rebuild_after_a_rule_was_mended_comes_to_the_same_and_corrects_the_ledger(
+    mistaken: Mistaken, undisturbed: Lakehouse, spark: SparkSession
+) -> None:
+    key = pseudonym_key(mistaken.settings).get_secret_value().encode()
+    lake = Lakehouse(mistaken.settings.lake, lambda: spark)
+    rebuilder = Rebuilder(STREAMED, spark, lake, key, _apps(mistaken.settings))
+    rebuilder.rebuild([ORDERS.table.name, *(metric.table.name for metric in FLOWS.metrics)], print)
+    assert_as_if_never_mistaken(mistaken.lake, undisturbed)
+    version = lake.version(LEDGER)
+    rebuilder.rebuild([ORDERS.table.name], print)
+    assert lake.version(LEDGER) == version, "the books agreed"
 
 
 def test_while_the_rule_stands_nothing_passes(mistaken: Mistaken) -> None:

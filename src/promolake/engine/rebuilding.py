@@ -14,8 +14,10 @@ from pyspark.sql import functions as F
 from promolake.core.errors import SettingsError
 from promolake.core.flow import Hallway, Ingest, Join, Metric, Reads
 from promolake.core.table import Table
+from promolake.engine import ledger
 from promolake.engine.fates import ID_CONFLICT
 from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
+from promolake.engine.ledger import LEDGER
 from promolake.engine.scan import with_key
 from promolake.silver.entity import VIOLATIONS, parsed, quarantine_rows, silver_rows
 
@@ -49,8 +51,19 @@ class Rebuilder:
             if isinstance(flow, Ingest):
                 self._lake.overwrite(flow.table, self.silver(flow), self._stamps(flow, flow.table))
                 self._lake.overwrite(flow.quarantine, self.quarantine(flow), self._stamps(flow, flow.quarantine))
+                self._correct_ledger(flow)
             else:
                 self._lake.overwrite(flow.table, self.gold(flow), self._stamps(flow, flow.table))
+
+    def _correct_ledger(self, flow: Ingest) -> None:
+        """What the books say of the topic's records, where a changed rule has decided otherwise."""
+        books = self._lake.read(LEDGER, LEDGER.column_names)
+        number = pc.max(books.filter(pc.equal(books["query"], ledger.REBUILD))["batch_id"]).as_py()
+        number = 0 if number is None else number + 1
+        now = (self._lake.read(table, ["partition", "offset"]) for table in (flow.table, flow.quarantine))
+        ours = books.filter(pc.equal(books["topic"], flow.topic.name))
+        rows = ledger.recounted(flow.topic.name, ours, *now, number, datetime.now(UTC))
+        self._lake.append(LEDGER, rows, Txn(f"{ledger.REBUILD}:{LEDGER.name}", number))
 
     def silver(self, flow: Ingest) -> DataFrame:
         """The entity's rows as bronze gives them: valid, and of each id and UTC date the first that came."""
