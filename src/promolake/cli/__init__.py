@@ -40,7 +40,16 @@ def start(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
-    from promolake.cli import demo, feeding, healing, jobs, looking, proving, quarantining  # noqa: F401  the commands register themselves
+    from promolake.cli import (  # noqa: F401  the commands register themselves
+        auditing,
+        demo,
+        feeding,
+        healing,
+        jobs,
+        looking,
+        proving,
+        quarantining,
+    )
 
     try:
         app(args=None if arguments is None else list(arguments), standalone_mode=True)
