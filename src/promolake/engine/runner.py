@@ -20,12 +20,14 @@ from promolake.core.errors import FlowFailed, SettingsError
 from promolake.core.flow import Hallway, Join
 from promolake.core.table import Table
 from promolake.engine import kafka
+from promolake.engine.doctor import preflight
 from promolake.engine.forwarding import Forwarder
 from promolake.engine.joining import JoinQuery
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.lateness import RESTATEMENTS
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
+from promolake.engine.maintenance import Maintenance
 from promolake.engine.readmission import Outcome, Readmission
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan
@@ -101,10 +103,12 @@ class Runner:
     def run(self, once: bool = False) -> None:
         """Runs until `stop`, or with `once` until all there is has been taken and the joins are exact.
 
-        Raises HomeInUse, BrokerAway, and at the end FlowFailed when a flow had to be given up.
+        Raises HomeInUse, DamageFound, BrokerAway, and at the end FlowFailed when a flow had to be given up.
         """
         with writing(self._settings.home, self.tables):
             self._claim_feeds()
+            names = [*([self._query] if self._flows.ingests else []), *(join.table.short for join in self._flows.joins)]
+            preflight(self._settings.home, self._settings.lake, self._flows, names)
             for name in self._behind:
                 self._say(f"[red]{name} is stopped since batch {self._stopped.batch(name)}.[/red] Mend it, then: promolake rebuild {name}")
             self.lake.create([*self.tables, *(reads.table for join in self._flows.joins for reads in join.reads)])
@@ -145,7 +149,8 @@ class Runner:
                 self._say("warming up")
                 scan.warm_up()
             parts += [self._joining(join) for join in self._flows.joins]
-            _all_went_on(self._go(parts, {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger}))
+            with Maintenance(self.lake, self.tables, self._settings.maintenance, self._say):
+                _all_went_on(self._go(parts, {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger}))
 
     def _go(self, parts: Sequence[Scan | JoinQuery], scan_trigger: dict[str, object], join_trigger: dict[str, object]) -> list[str]:
         """Runs the queries until all have ended or a stop was asked for, each started again when it fails.
