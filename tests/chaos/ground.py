@@ -76,12 +76,11 @@ class Ground:
     def lake(self) -> Lakehouse:
         return Lakehouse(self.settings.lake)
 
-    def start(self, *command: str, die: str | None = None, unprotected: bool = False, tidy: bool = False, **variables: str) -> Child:
+    def start(self, *command: str, die: str | None = None, unprotected: bool = False, **variables: str) -> Child:
         """Starts a victim with a command line of promolake over the home; `variables` are for its environment."""
         line = [sys.executable, str(VICTIM), str(self.journal_file)]
         line += ["--die", die] if die else []
         line += ["--unprotected"] if unprotected else []
-        line += ["--tidy"] if tidy else []
         line += ["--", "--home", str(self.home), *command]
         environment = dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         environment |= {"PROMOLAKE_KAFKA__BOOTSTRAP": self.bootstrap, "PROMOLAKE_ENGINE__MAX_OFFSETS": str(self._records_per_batch)}

@@ -1,14 +1,13 @@
 """promolake, but mortal: the real command line in a process that is killed, JVM and all, where its work has come to a named point.
 
-    python victim.py JOURNAL [--die POINT] [--unprotected] [--tidy] -- --home DIR run --once
+    python victim.py JOURNAL [--die POINT] [--unprotected] -- --home DIR run --once
 
 Points: `before:TABLE` and `after:TABLE` (a commit that is not a repetition), `between:TABLE` (the two commits of an upsert),
 `before-commit-log:QUERY` (all tables are written, Spark does not know it yet), `before:FORWARD` and `after:FORWARD`,
 `before-settling:TABLE` and `after-settling:TABLE`. Nothing of this is known to promolake itself.
 
 JOURNAL gets a line of JSON for every batch begun and ended, every write and every write found to be committed before, and for the death.
-With --unprotected the writer does not look whether a transaction was committed before: the negative control. With --tidy every table is
-put together (OPTIMIZE) again and again while the queries run.
+With --unprotected the writer does not look whether a transaction was committed before: the negative control.
 """
 
 from __future__ import annotations
@@ -27,10 +26,7 @@ from promolake.engine import lakehouse
 from promolake.engine.forwarding import Forwarder
 from promolake.engine.joining import JoinQuery
 from promolake.engine.lakehouse import Lakehouse
-from promolake.engine.maintenance import Maintenance
-from promolake.engine.runner import Runner
 from promolake.engine.scan import Scan
-from promolake.settings import Maintenance as Rules
 
 
 class Journal:
@@ -120,28 +116,17 @@ class Victim:
         return watched
 
 
-def tidying(run: Callable[..., None]) -> Callable[..., None]:
-    def tidy(runner: Runner, once: bool = False) -> None:
-        with Maintenance(runner.lake, runner.tables, Rules(every="5 seconds", small_files=2), cli.say):
-            run(runner, once)
-
-    return tidy
-
-
 def main(arguments: list[str]) -> int:
     own = arguments[: arguments.index("--")]
     parser = argparse.ArgumentParser()
     parser.add_argument("journal")
     parser.add_argument("--die")
     parser.add_argument("--unprotected", action="store_true")
-    parser.add_argument("--tidy", action="store_true")
     given = parser.parse_args(own)
     if os.getpgid(0) != os.getpid():
         raise SystemExit("a victim must lead a process group of its own: it kills all of it")
     if given.unprotected:
         lakehouse._seen = lambda delta, txn: False
-    if given.tidy:
-        Runner.run = tidying(Runner.run)
     journal = Journal(given.journal)
     journal.note("started", given.die or "", -1)
     Victim(journal, given.die).watch()
