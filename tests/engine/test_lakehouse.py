@@ -336,3 +336,14 @@ def test_after_an_overwrite_newer_windows_are_known_by_what_stands_now(lake: Lak
     lake.overwrite(SALES, batch({(0, "a"): (1, 1)}))
     lake.upsert(SALES, batch({(0, "a"): (1, 1), (5, "a"): (2, 2)}), Txn("scan", 1))
     assert held(lake) == {(0, "a"): (Decimal(2), 2), (5, "a"): (Decimal(2), 2)}
+
+
+def test_a_table_put_in_place_after_a_half_written_upsert_takes_the_whole_of_its_replay(lake: Lakehouse) -> None:
+    standing, fifth = {(0, "a"): ("1", 1)}, {(0, "a"): ("10", 10), (1, "a"): ("5", 5)}
+    lake.upsert(SALES, batch(standing), Txn("scan", 4))
+    with crash_before_the_append(), pytest.raises(OSError, match="No space"):
+        lake.upsert(SALES, batch(fifth), Txn("scan", 5))
+    assert held(lake) == {(0, "a"): (Decimal(11), 11)}, "nothing was half written"
+    lake.overwrite(SALES, batch(standing), [Txn("scan", 4)])
+    lake.upsert(SALES, batch(fifth), Txn("scan", 5))
+    assert held(lake) == {(0, "a"): (Decimal(11), 11), (1, "a"): (Decimal(5), 5)}

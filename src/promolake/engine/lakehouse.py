@@ -25,6 +25,7 @@ from promolake.core.table import Table, Written
 from promolake.engine.arrow import arrow_schema, conformed
 
 WINDOW = "window_start"
+KNOWN = "known"  # the commit of an upsert's rows of windows the table already reached
 CHECKPOINT_EVERY = "50"  # commits between Delta log checkpoints: a reader replays at most that many small files
 
 
@@ -62,7 +63,11 @@ class Lakehouse:
         """Creates what is not there yet, empty, with its column descriptions and without deletion vectors (any Delta reader reads it)."""
         for table in tables:
             if not self.exists(table):
-                settings = {"delta.checkpointInterval": CHECKPOINT_EVERY, "delta.dataSkippingStatsColumns": ",".join(table.stats)}
+                settings = {
+                    "delta.checkpointInterval": CHECKPOINT_EVERY,
+                    "delta.dataSkippingStatsColumns": ",".join(table.stats),
+                    "delta.logRetentionDuration": "interval 7 days",
+                }
                 DeltaTable.create(
                     self.path(table),
                     arrow_schema(table),
@@ -138,7 +143,7 @@ class Lakehouse:
             rows = conformed(rows, table)
             known, newer = self._split(table, delta, rows)
             if known.num_rows:
-                merging = txn.step("known") if newer.num_rows else txn
+                merging = txn.step(KNOWN) if newer.num_rows else txn
                 if not _seen(delta, merging):
                     self._merge(table, delta, known, merging)
                     delta.update_incremental()
@@ -148,13 +153,17 @@ class Lakehouse:
             return True
 
     def overwrite(self, table: Table, rows: pa.Table | DataFrame, txns: Iterable[Txn] = (), where: str = "") -> None:
-        """Puts the rows in place of all rows (or of those that keep `where`) in one commit, which also records the transactions."""
+        """Puts the rows in place of all rows (or of those that keep `where`) in one commit, which also records the transactions.
+
+        With them their steps: a step left behind by an upsert that crashed would make its replay skip rows that are no longer there.
+        """
         with self._alone(table):
             delta = self._fresh(table)
             self._newest.pop(table.name, None)
             if isinstance(rows, DataFrame):
                 rows = rows.select(*table.column_names).toArrow()
-            properties = CommitProperties(app_transactions=[Transaction(txn.app, txn.version) for txn in txns])
+            recorded = [one for txn in txns for one in (txn, txn.step(KNOWN))]
+            properties = CommitProperties(app_transactions=[Transaction(txn.app, txn.version) for txn in recorded])
             write_deltalake(delta, conformed(rows, table), mode="overwrite", predicate=where or None, commit_properties=properties)
 
     def _split(self, table: Table, delta: DeltaTable, rows: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -29,7 +29,8 @@ class Verdict(StrEnum):
 # Spark's error conditions and the classes of Kafka's clients (reliability.md 2.1, 2.8, 2.11).
 _FATAL = re.compile(
     r"MISSING_METADATA_FILE|CONCURRENT_STREAM_LOG_UPDATE|STATE_STORE_(?:KEY|VALUE)_SCHEMA|STATEFUL_OPERATOR_NOT_MATCH"
-    r"|DELTA_SOURCE_TABLE_IGNORE_CHANGES|DELTA_SCHEMA_CHANGED|DELTA_METADATA_MISMATCH|KAFKA_DATA_LOSS|Incomplete log file"
+    r"|DELTA_SOURCE_TABLE_IGNORE_CHANGES|DELTA_SCHEMA_CHANGED|DELTA_METADATA_MISMATCH|DELTA_MISSING_FILES"
+    r"|KAFKA_DATA_LOSS|Incomplete log file"
     r"|\w*(?:Authentication|Authorization)(?:Failed)?(?:Exception|Error)"
 )
 _RETRYABLE = re.compile(
