@@ -62,7 +62,9 @@ def report(found: Audit, page: Path, as_json: bool) -> None:
         print(json.dumps(said | {"page": str(page)}, indent=1))
         return
     if broken:
-        grid = Grid("severity", "table", "expectation", "columns", "broken by", title="broken", title_justify="left")
+        grid = Grid(title="broken", title_justify="left")
+        for heading in ("severity", "table", "expectation", "columns", "broken by"):
+            grid.add_column(heading, overflow="fold")
         for one in broken:
             colour = "red" if one.is_failure else "yellow"
             grid.add_row(f"[{colour}]{one.severity}[/{colour}]", one.table_name, one.expectation, one.column_names, one.details)

@@ -74,7 +74,7 @@ def audit(
     for name, agreements in (("volumes", volume), ("sums", sums)):
         if agreements:
             findings[name] = _agreed(name, agreements, found, snapshots, suites, is_consistent)
-    minutes = {table: (audited_at.timestamp() - float(*found[figure].values())) / 60 for table, figure in ages.items() if found[figure]}
+    minutes = {table: _minutes(audited_at, *found[figure].values()) for table, figure in ages.items() if found[figure]}
     if max_age is not None and entities:
         findings["freshness"] = _fresh({flow.table.name: minutes.get(flow.table.name) for flow in entities}, max_age, snapshots, suites)
     skipped = {one.table.name: one.skipped for one in expected if one.skipped}
@@ -88,6 +88,11 @@ def not_audited(table: str, names: Sequence[str]) -> str:
 
 def ages_said(minutes: Mapping[str, float]) -> str:
     return f"Minutes since the newest row was taken in: {', '.join(f'{table} {age:.0f}' for table, age in minutes.items()) or 'no rows'}."
+
+
+def _minutes(audited_at: datetime, seconds: Decimal) -> float:
+    """0 for a row that a stream took in while the audit began."""
+    return max(0.0, (audited_at.timestamp() - float(seconds)) / 60)
 
 
 def _kept(expected: Expected, snapshot: Snapshot, suites: Suites) -> list[Finding]:
