@@ -13,6 +13,7 @@ import pytest
 from deltalake import DeltaTable, TableFeatures
 
 from promolake.core.errors import SettingsError
+from promolake.engine.lateness import RESTATEMENTS
 from promolake.engine.ledger import LEDGER
 from promolake.hallway import HALLWAY
 from promolake.serving import catalog
@@ -86,7 +87,7 @@ def test_only_the_tables_a_query_names_are_opened(reader: Reader, lake: Any) -> 
 
 
 def test_every_table_of_the_hallway_can_be_read_unless_it_holds_personal_data_in_clear(lake: Any) -> None:
-    every = [*HALLWAY.tables, LEDGER]
+    every = [*HALLWAY.tables, LEDGER, RESTATEMENTS]
     for one in every:
         lake.add(one, [])
     with Reader(lake.root) as reader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -9,12 +10,15 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
 
+from promolake.engine.lateness import RESTATEMENTS
 from promolake.gold.gmv_per_minute import TABLE as GMV
 from promolake.gold.traffic_per_minute import TABLE as TRAFFIC
 from promolake.gold.traffic_per_minute import traffic_per_minute
 from promolake.serving import catalog
 from promolake.serving.registration import registered
 from promolake.serving.sql import Reader
+
+MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
 
 
 def answer(lake: Any, sql: str) -> list[tuple[Any, ...]]:
@@ -124,6 +128,20 @@ def test_the_estimate_of_many_visitors_is_within_five_standard_errors(lake: Any)
     assert abs(visitors - 5500) < 5500 * 5 * 0.016
 
 
+def test_a_minute_has_a_revision_for_each_batch_that_restated_it(lake: Any) -> None:
+    late = {"query": "main", "ingested_at": MIDNIGHT}
+    rows = [(4, "silver.orders", 0, 2), (5, "silver.orders", 0, 1), (5, "silver.views", 0, 7), (5, "silver.orders", 1, 1)]
+    lake.add(
+        RESTATEMENTS,
+        [
+            late | {"batch_id": batch, "source": source, "window_start": MIDNIGHT + timedelta(minutes=minute), "late_count": count}
+            for batch, source, minute, count in rows
+        ],
+    )
+    sql = "SELECT source, minute(window_start), revision, late_count FROM gold.revisions ORDER BY 1, 2"
+    assert answer(lake, sql) == [("silver.orders", 0, 2, 3), ("silver.orders", 1, 1, 1), ("silver.views", 0, 1, 7)]
+
+
 def test_every_view_says_what_it_answers_and_names_its_tables() -> None:
     for view in catalog.views().values():
         assert "?" in view.description
@@ -169,6 +187,8 @@ def test_sketches_that_spark_wrote_give_the_same_estimates_without_it(spark: Spa
 def _fill(lake: Any) -> None:
     """Two currencies, two days, gaps, ties, zeros and NULLs, each table in two batches so that the second one merges."""
     currencies = ("CNY", "USD")
+    late = {"query": "main", "source": "silver.orders", "window_start": MIDNIGHT, "ingested_at": MIDNIGHT}
+    lake.add(RESTATEMENTS, [late | {"batch_id": n, "late_count": n + 1} for n in range(3)])
     for shift in (0, 3):
         lake.gmv(*((m + shift, c, f"{m}.{m:04}", f"-0.{m:02}") for m in (0, 1, 4, 9, 1441) for c in currencies))
         sold = [(m + shift, f"p{(m + n) % 9}", f"{n % 4}.1234", n % 3 + 1) for m in (0, 1, 4, 64, 1441) for n in range(9)]

@@ -29,6 +29,7 @@ _LOCAL = {
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
+    "spark.python.daemon.module": "promolake.engine.worker_daemon",
 }
 _STREAM = {
     "spark.sql.adaptive.enabled": "false",

@@ -1,9 +1,11 @@
--- How often late rows have restated a minute, per source: revision 0 is never listed, a minute without a row here stands as first given.
+-- How often have late rows restated a minute, per source?
+-- One row per source and minute that was restated; a minute without a row stands as first given. late_count is the rows that did it,
+-- restated_at when the last of them was taken in, UTC.
 SELECT
-    source,
-    window_start,
-    count(*) AS revision,
-    sum(late_count) AS late_count,
-    max(ingested_at) AS restated_at
+  source,
+  window_start,
+  CAST(COUNT(*) AS BIGINT) AS revision,
+  CAST(SUM(late_count) AS BIGINT) AS late_count,
+  MAX(ingested_at) AS restated_at
 FROM ops.restatements
 GROUP BY source, window_start
