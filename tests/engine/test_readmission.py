@@ -11,12 +11,12 @@ from pyspark.sql import SparkSession
 
 from day import STREAMED, Day, rows_of, run_once, settings_for
 from faults import Faults
-from promolake.cli.jobs import _apps
 from promolake.core.flow import Hallway
 from promolake.core.rule import Rule
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.lateness import RESTATEMENTS
 from promolake.engine.ledger import LEDGER
+from promolake.engine.query_log import scan_names
 from promolake.engine.rebuilding import Rebuilder
 from promolake.engine.runner import Runner, chosen
 from promolake.settings import Settings, pseudonym_key
@@ -96,7 +96,7 @@ def test_a_rebuild_after_a_rule_was_mended_comes_to_the_same_and_corrects_the_le
 ) -> None:
     key = pseudonym_key(mistaken.settings).get_secret_value().encode()
     lake = Lakehouse(mistaken.settings.lake, lambda: spark)
-    rebuilder = Rebuilder(STREAMED, spark, lake, key, _apps(mistaken.settings))
+    rebuilder = Rebuilder(STREAMED, spark, lake, key, scan_names(mistaken.settings.home))
     rebuilder.rebuild([ORDERS.table.name, *(metric.table.name for metric in FLOWS.metrics)], print)
     assert_as_if_never_mistaken(mistaken.lake, undisturbed)
     version = lake.version(LEDGER)

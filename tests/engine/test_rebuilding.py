@@ -9,9 +9,9 @@ from pyspark.sql import SparkSession
 
 from day import STREAMED, Day, rows_of, run_once, settings_for
 from faults import Faults
-from promolake.cli.jobs import _apps
 from promolake.core.errors import FlowFailed, SettingsError
 from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.query_log import scan_names
 from promolake.engine.rebuilding import Rebuilder
 from promolake.engine.runner import Runner, chosen
 from promolake.hallway import HALLWAY
@@ -22,7 +22,7 @@ BY_NAME = {table.name: table for table in HALLWAY.tables}
 
 def rebuild(settings: Settings, spark: SparkSession, *names: str) -> None:
     key = pseudonym_key(settings).get_secret_value().encode()
-    Rebuilder(HALLWAY, spark, Lakehouse(settings.lake, lambda: spark), key, _apps(settings)).rebuild(names, print)
+    Rebuilder(HALLWAY, spark, Lakehouse(settings.lake, lambda: spark), key, scan_names(settings.home)).rebuild(names, print)
 
 
 def _die(*_: object) -> bool:

@@ -11,10 +11,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from day import STREAMED, Day, rows_of, run_once, settings_for
-from promolake.cli.jobs import _apps
 from promolake.core.errors import FlowFailed
 from promolake.engine import supervision
 from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.query_log import scan_names
 from promolake.engine.rebuilding import Rebuilder
 from promolake.engine.runner import Runner, chosen
 from promolake.engine.stopped import StoppedTables
@@ -110,7 +110,7 @@ def test_a_table_that_fails_again_and_again_stops_alone_and_is_whole_after_its_r
         Runner(settings, day.bootstrap, spark, FLOWS, "main", said.append).run(once=True)
     assert f"{GMV.table.name} is stopped since batch" in said[-1] or any("is stopped since batch" in line for line in said)
     key = pseudonym_key(settings).get_secret_value().encode()
-    Rebuilder(HALLWAY, spark, lake, key, _apps(settings)).rebuild([GMV.table.name], print)
+    Rebuilder(HALLWAY, spark, lake, key, scan_names(settings.home)).rebuild([GMV.table.name], print)
     StoppedTables(tmp_path).clear([GMV.table.name])
     run_once(settings, day.bootstrap, spark, FLOWS)
     assert rows_of(lake, GMV.table).equals(rows_of(undisturbed, GMV.table))

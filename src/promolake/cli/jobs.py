@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -53,6 +52,7 @@ def rebuild(
     from promolake.engine.lakehouse import Lakehouse
     from promolake.engine.ledger import LEDGER
     from promolake.engine.lock import writing
+    from promolake.engine.query_log import scan_names
     from promolake.engine.rebuilding import Rebuilder
     from promolake.engine.session import scan_session, session
     from promolake.engine.stopped import StoppedTables
@@ -66,7 +66,7 @@ def rebuild(
         key = configuration.pseudonym_key(settings).get_secret_value().encode()
         lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
         lake.create(HALLWAY.tables)
-        Rebuilder(HALLWAY, spark, lake, key, _apps(settings)).rebuild(names, say)
+        Rebuilder(HALLWAY, spark, lake, key, scan_names(settings.home)).rebuild(names, say)
         StoppedTables(settings.home).clear(name if "." in name else f"gold.{name}" for name in names)
     spark.stop()
     out.print(f"{len(names)} tables rebuilt.")
@@ -81,11 +81,3 @@ def flows_of(settings: configuration.Settings, query: str, only: Sequence[str] |
         raise SettingsError(f"There is no query {query}.", f"Queries in conf/promolake.yaml: {', '.join(settings.queries)}.")
     names = only or settings.queries[query]
     return chosen(HALLWAY, () if tuple(names) == ("*",) else names)
-
-
-def _apps(settings: configuration.Settings) -> list[str]:
-    """The transaction names of the scans that have written in this home."""
-    found = []
-    for metadata in sorted(settings.home.glob("checkpoints/*/metadata")):
-        found.append(f"{metadata.parent.name}@{json.loads(metadata.read_text())['id']}")
-    return found

@@ -5,7 +5,6 @@ Imports great_expectations, which takes seconds: only `promolake audit` may impo
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -25,9 +24,10 @@ from promolake.core.errors import SettingsError
 from promolake.core.table import Table
 from promolake.core.topic import Field
 from promolake.engine.arrow import arrow_schema
-from promolake.engine.lakehouse import Lakehouse, Txn
+from promolake.engine.lakehouse import KNOWN, Lakehouse, Txn
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
+from promolake.engine.query_log import scan_names
 from promolake.hallway import HALLWAY
 from promolake.quality.audit import Audit, Snapshot, audit
 from promolake.quality.findings import AUDITS
@@ -46,10 +46,10 @@ def audited(settings: Settings, spark: SparkSession, only: Sequence[str], began:
     lake = Lakehouse(settings.lake, lambda: spark)
     tables = chosen(lake, only)
     with writing(settings.home, [AUDITS]):
-        versions, is_consistent = moment(lake, tables, scans(settings.home))
+        versions, is_consistent = moment(lake, tables, scan_names(settings.home))
         if not is_consistent:
             say("a micro-batch is under way or was broken off: what differs between tables is only a warning")
-        snapshots = {table.name: _snapshot(lake, spark, table, versions[table.name]) for table in tables}
+        snapshots = {table.name: _snapshot(lake, table, versions[table.name]) for table in tables}
         audit_id = f"{began:%Y%m%dT%H%M%S.%fZ}"
         pages = settings.home / "audits"
         building = pages / "building"
@@ -83,12 +83,6 @@ def chosen(lake: Lakehouse, only: Sequence[str]) -> list[Table]:
     return list(dict.fromkeys(tables))
 
 
-def scans(home: Path) -> list[str]:
-    """The transaction names of the scans that have written in a home."""
-    files = sorted(home.glob("checkpoints/*/metadata"))
-    return [f"{file.parent.name}@{json.loads(file.read_text())['id']}" for file in files]
-
-
 def moment(
     lake: Lakehouse, tables: Sequence[Table], apps: Sequence[str], patience: float = PATIENCE_SECONDS
 ) -> tuple[dict[str, int], bool]:
@@ -119,14 +113,14 @@ def problem(field: Field) -> SparkColumn | None:
 
 def _last_batch(lake: Lakehouse, table: Table, app: str) -> int:
     whole = Txn(f"{app}:{table.name}", 0)
-    return max(lake.transaction(table, one.app) for one in (whole, whole.step("known")))
+    return max(lake.transaction(table, one.app) for one in (whole, whole.step(KNOWN)))
 
 
-def _snapshot(lake: Lakehouse, spark: SparkSession, table: Table, version: int) -> Snapshot:
+def _snapshot(lake: Lakehouse, table: Table, version: int) -> Snapshot:
     path = lake.path(table)
 
     def rows() -> DataFrame:
-        return spark.read.format("delta").option("versionAsOf", version).load(path)
+        return lake.frame(table, version)
 
     def ask(sql: str) -> list[dict[str, Any]]:
         return pa.table(QueryBuilder().register("t", DeltaTable(path, version=version)).execute(sql).read_all()).to_pylist()

@@ -99,9 +99,10 @@ class Lakehouse:
             found = query.execute(f"SELECT {names} FROM t" + (f" WHERE {where}" if where else "")).read_all()
         return pa.table(found).cast(schema)  # DataFusion answers in string views, which Arrow cannot filter by
 
-    def frame(self, table: Table) -> DataFrame:
-        """The table as a static Spark frame."""
-        return self._session.read.format("delta").load(self.path(table))
+    def frame(self, table: Table, version: int | None = None) -> DataFrame:
+        """The table as a static Spark frame, as it stands or as it stood at a version."""
+        reader = self._session.read.format("delta")
+        return (reader if version is None else reader.option("versionAsOf", version)).load(self.path(table))
 
     def _fresh(self, table: Table) -> DeltaTable:
         try:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from promolake.engine.whole_file import write_whole
 
 Ends = dict[str, dict[str, int]]
 """The offset after the last record read, by topic and partition, as Spark's Kafka source writes it down."""
@@ -83,6 +84,12 @@ class QueryLog:
         _write(self.commits_file(number), 'v1\n{"nextBatchWatermarkMs":0}')
 
 
+def scan_names(home: Path) -> list[str]:
+    """The transaction names of the queries that have written in a home: `<query>@<id>`."""
+    logs = [QueryLog(folder) for folder in sorted((home / "checkpoints").glob("*"))]
+    return [f"{log.name}@{log.id}" for log in logs if log.id]
+
+
 def _numbered(folder: Path) -> dict[int, Path]:
     files = folder.iterdir() if folder.is_dir() else ()
     return dict(sorted((int(file.name), file) for file in files if file.name.isdigit()))
@@ -117,12 +124,6 @@ def _query_id(file: Path) -> str | None:
 
 
 def _write(file: Path, text: str) -> None:
-    """Whole or not at all, and without the checksum Hadoop keeps of what stood there before."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    being_written = file.with_name(f".{file.name}.doctor")
-    with being_written.open("w") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
+    """Without the checksum Hadoop keeps of what stood there before."""
     file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
-    being_written.replace(file)
+    write_whole(file, text)

@@ -23,6 +23,7 @@ from promolake.engine.fates import Fates
 from promolake.engine.lakehouse import Lakehouse, Txn
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan, ledger_rows
+from promolake.engine.whole_file import write_whole
 
 QUERY = "readmission"
 Positions = list[tuple[int, int]]
@@ -65,10 +66,7 @@ class Readmission:
         intent = {"number": self._next_number(), "positions": chosen}
         if dry_run:
             return self._outcomes(chosen, self._fates(chosen))
-        self._intent.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._intent.with_suffix(".new")
-        fresh.write_text(json.dumps(intent))
-        fresh.replace(self._intent)
+        write_whole(self._intent, json.dumps(intent))
         return self._carry_out(intent)
 
     def _carry_out(self, intent: dict) -> list[Outcome]:

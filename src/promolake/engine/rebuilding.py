@@ -19,6 +19,7 @@ from promolake.engine.fates import ID_CONFLICT
 from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
 from promolake.engine.ledger import LEDGER
 from promolake.engine.scan import with_key
+from promolake.engine.whole_file import write_whole
 from promolake.silver.entity import VIOLATIONS, parsed, quarantine_rows, silver_rows
 
 _FATE = "_fate"
@@ -135,15 +136,14 @@ class Settler:
         frames = [self._between(first, low, high), *(self._between(reads, low - reach, high) for reads in others)]
         within = time_ranges("event_time", [(low, high + timedelta(microseconds=1))])
         self._lake.overwrite(join.table, join.settled(join.function(*frames)), where=within)
-        self._marks.parent.mkdir(parents=True, exist_ok=True)
-        self._marks.write_text(json.dumps(self._known() | {join.table.name: mark.isoformat()}))
+        write_whole(self._marks, json.dumps(self._known() | {join.table.name: mark.isoformat()}))
         return True
 
     def reopen(self, since: datetime) -> None:
         """Rows with an `ingested_at` from then on count as new at the next settling, though they may have been settled before."""
         before = (since - timedelta(microseconds=1)).isoformat()
         if marks := {name: min(mark, before) for name, mark in self._known().items()}:
-            self._marks.write_text(json.dumps(marks))
+            write_whole(self._marks, json.dumps(marks))
 
     def unsettled(self, join: Join) -> tuple[datetime, datetime] | None:
         """The event times (both inclusive) the join may still have to be settled for; None when it is exact."""

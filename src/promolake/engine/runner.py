@@ -34,6 +34,7 @@ from promolake.engine.scan import Scan
 from promolake.engine.session import join_session, scan_session
 from promolake.engine.stopped import StoppedTables
 from promolake.engine.supervision import Failure, Record, named
+from promolake.engine.whole_file import write_whole
 from promolake.settings import Settings, pseudonym_key
 
 MAIN = "main"
@@ -250,7 +251,6 @@ class Runner:
     def _claim_feeds(self) -> None:
         """Remembers which query feeds which table: fed by two, each with transactions of its own, a table would count twice."""
         file = self._settings.home / "state" / "feeds.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
         feeds = json.loads(file.read_text()) if file.exists() else {}
         for table in self._flows.tables:
             if feeds.setdefault(table.name, self._query) != self._query and table.name not in {
@@ -260,7 +260,7 @@ class Runner:
                     f"{table.name} is fed by the query {feeds[table.name]}, not by {self._query}: fed by both it would count twice.",
                     "Run it with the same --query as before, or in another --home.",
                 )
-        file.write_text(json.dumps(feeds, indent=1, sort_keys=True))
+        write_whole(file, json.dumps(feeds, indent=1, sort_keys=True))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from promolake.engine.whole_file import write_whole
+
 
 class StoppedTables:
     """The stopped tables of a home, kept in state/stopped.json by the process that holds the tables' locks."""
@@ -34,7 +36,4 @@ class StoppedTables:
         return json.loads(self._file.read_text()) if self._file.exists() else {}
 
     def _write(self, entries: dict[str, dict]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps(entries, indent=1, sort_keys=True))
-        fresh.replace(self._file)
+        write_whole(self._file, json.dumps(entries, indent=1, sort_keys=True))
