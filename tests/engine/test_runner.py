@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pytest
 from pyspark.sql import SparkSession
 
-from day import STREAMED, run_once, sent, settings_for
-from promolake.core.errors import BrokerAway, HomeInUse, SettingsError
+from day import STREAMED, Day, run_once, sent, settings_for
+from promolake.core.errors import BrokerAway, HomeInUse, PromolakeError, SettingsError
 from promolake.core.flow import Hallway
-from promolake.engine import kafka
+from promolake.engine import kafka, supervision
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
@@ -175,3 +175,29 @@ def test_sigterm_finishes_the_batch_in_hand_and_the_next_run_goes_on(bootstrap: 
     rows = lake.read(site.bronze, ["partition", "offset"]).to_pylist()
     assert sorted((row["partition"], row["offset"]) for row in rows) == sorted(expected)
     assert pc.sum(lake.read(LEDGER, ["read_count"])["read_count"]).as_py() == len(expected)
+
+
+@pytest.mark.spark
+def test_a_join_alone_runs_until_it_is_stopped(spark: SparkSession, tmp_path: Path, until) -> None:
+    said: list[str] = []
+    runner = Runner(settings_for(tmp_path), NOBODY, spark, chosen(HALLWAY, ["attributed_orders"]), "joins", said.append)
+    run = threading.Thread(target=runner.run, daemon=True)
+    run.start()
+    until(lambda: said or not run.is_alive(), 60)
+    assert said == ["running 1 tables in 1 queries"]
+    runner.stop()
+    run.join(30)
+    assert not run.is_alive()
+
+
+@pytest.mark.spark
+def test_a_query_that_cannot_start_is_given_up_with_a_clear_error_and_leaves_no_raw_records(
+    day: Day, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "backoff", lambda waits: 0.0)
+    settings, flows = settings_for(tmp_path), chosen(STREAMED, ["sales_per_product_per_minute"])
+    run_once(settings, day.bootstrap, spark, flows)
+    assert not (tmp_path / "spool" / "main").exists()
+    (settings.checkpoint("main") / "metadata").unlink()
+    with pytest.raises(PromolakeError):
+        run_once(settings, day.bootstrap, spark, flows)

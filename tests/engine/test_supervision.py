@@ -99,7 +99,7 @@ def test_a_table_that_fails_again_and_again_stops_alone_and_is_whole_after_its_r
     monkeypatch.setattr(supervision, "backoff", lambda waits: 0.0)
     settings, said = settings_for(tmp_path, 150), []
     broken = replace(FLOWS, metrics=(replace(GMV, function=poisoned), SALES))
-    with pytest.raises(FlowFailed, match=r"Stopped after failing again and again: gold\.gmv_per_minute"):
+    with pytest.raises(FlowFailed, match=r"Given up, while the others went on: gold\.gmv_per_minute"):
         Runner(settings, day.bootstrap, spark, broken, "main", said.append).run(once=True)
     assert sum("gold.gmv_per_minute failed in batch" in line for line in said) == ATTEMPTS
     lake = Lakehouse(settings.lake, lambda: spark)

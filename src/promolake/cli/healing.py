@@ -59,13 +59,13 @@ def maintain(
 ) -> None:
     """Put small files together, sum up logs, remove what nobody needs, once. A running job does it by itself; none may be running."""
     from promolake.engine.lakehouse import Lakehouse
-    from promolake.engine.ledger import LEDGER
+    from promolake.engine.lateness import BOOKS
     from promolake.engine.lock import writing
     from promolake.engine.maintenance import Maintenance
     from promolake.hallway import HALLWAY
 
     settings = configuration.load(context.obj)
-    known = {table.name: table for table in (*HALLWAY.tables, LEDGER)}
+    known = {table.name: table for table in (*HALLWAY.tables, *BOOKS)}
     if unknown := [name for name in tables or () if name not in known]:
         raise SettingsError(f"There is no table {unknown[0]}.", f"Tables: {', '.join(known)}.")
     lake = Lakehouse(settings.lake)

@@ -50,7 +50,7 @@ def rebuild(
 ) -> None:
     """Recompute tables in batch from bronze, with the functions the stream uses, and put them in place. No stream may be running."""
     from promolake.engine.lakehouse import Lakehouse
-    from promolake.engine.ledger import LEDGER
+    from promolake.engine.lateness import BOOKS
     from promolake.engine.lock import writing
     from promolake.engine.query_log import scan_names
     from promolake.engine.rebuilding import Rebuilder
@@ -62,7 +62,7 @@ def rebuild(
     configuration.writable_home(settings)
     names = [flow.table.name for flow in (*HALLWAY.ingests, *HALLWAY.metrics, *HALLWAY.joins)] if tables == ["all"] else tables
     spark = scan_session(session(settings, "promolake-rebuild", say))
-    with writing(settings.home, [*HALLWAY.tables, LEDGER]):
+    with writing(settings.home, [*HALLWAY.tables, *BOOKS]):
         key = configuration.pseudonym_key(settings).get_secret_value().encode()
         lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
         lake.create(HALLWAY.tables)

@@ -63,18 +63,19 @@ def verify(
 def _verifier(settings: configuration.Settings) -> Iterator[Verifier]:
     """A verifier over the home's lake, which nobody else can write meanwhile. Ends Spark. Raises HomeInUse."""
     from promolake.engine.lakehouse import Lakehouse
-    from promolake.engine.ledger import LEDGER
+    from promolake.engine.lateness import BOOKS
     from promolake.engine.lock import writing
     from promolake.engine.rebuilding import Rebuilder, Settler
     from promolake.engine.session import scan_session, session
     from promolake.engine.verifying import Verifier
     from promolake.hallway import HALLWAY
 
-    with writing(settings.home, (*HALLWAY.tables, LEDGER)):
+    tables = (*HALLWAY.tables, *BOOKS)
+    with writing(settings.home, tables):
         spark = scan_session(session(settings, "promolake-verify", say))
         try:
             lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
-            lake.create((*HALLWAY.tables, LEDGER))  # a table that is not there is one without rows
+            lake.create(tables)  # a table that is not there is one without rows
             key = configuration.pseudonym_key(settings).get_secret_value().encode()
             settler = Settler(lake, settings.home / "state" / "settled.json")
             yield Verifier(HALLWAY, spark, lake, Rebuilder(HALLWAY, spark, lake, key, ()), settler)

@@ -19,7 +19,7 @@ from promolake.engine.doctor_checkpoints import CheckpointDoctor, Written, writt
 from promolake.engine.doctor_tables import TableDoctor
 from promolake.engine.finding import Backup, Finding, Harm
 from promolake.engine.lakehouse import Lakehouse
-from promolake.engine.ledger import LEDGER
+from promolake.engine.lateness import BOOKS
 from promolake.engine.lock import writing
 from promolake.engine.query_log import QueryLog
 from promolake.engine.retracing import Retracing, books
@@ -46,7 +46,7 @@ class Doctor:
 
     @property
     def tables(self) -> list[Table]:
-        return [*self._hallway.tables, LEDGER]
+        return [*self._hallway.tables, *BOOKS]
 
     def findings(self) -> list[Finding]:
         """All damages, the worst first."""
@@ -99,7 +99,7 @@ def preflight(home: Path, lake: Path, hallway: Hallway, queries: Sequence[str]) 
     for name in queries:
         silent += CheckpointDoctor(QueryLog(home / "checkpoints" / name), held.get(name, Written(name)), retracing).silent()
     if not silent and is_suspect:  # whether a faulty commit has been made good takes a closer look
-        fed = {f"lake {table.name}" for table in (*hallway.tables, LEDGER)}
+        fed = {f"lake {table.name}" for table in (*hallway.tables, *BOOKS)}
         silent = [one for one in Doctor(home, lake, hallway).findings() if one.harm is Harm.SILENT and one.where in fed]
     if silent:
         worst = silent[0]

@@ -34,6 +34,9 @@ RESTATEMENTS = Table(
     stats=("window_start", "ingested_at"),
 )
 
+BOOKS = (LEDGER, RESTATEMENTS)
+"""The tables a scan keeps of itself, beside those of its flows."""
+
 
 class Watermarks:
     """The newest event time of each entity, as the ledger has it of the batches of one query before the one in hand."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pyspark.errors import StreamingQueryException
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -24,8 +25,7 @@ from promolake.engine.doctor import preflight
 from promolake.engine.forwarding import Forwarder
 from promolake.engine.joining import JoinQuery
 from promolake.engine.lakehouse import Lakehouse
-from promolake.engine.lateness import RESTATEMENTS
-from promolake.engine.ledger import LEDGER
+from promolake.engine.lateness import BOOKS
 from promolake.engine.lock import writing
 from promolake.engine.maintenance import Maintenance
 from promolake.engine.readmission import Outcome, Readmission
@@ -86,7 +86,7 @@ class Runner:
 
     @property
     def tables(self) -> list[Table]:
-        return [*self._flows.tables, *([LEDGER, RESTATEMENTS] if self._flows.ingests else [])]
+        return [*self._flows.tables, *(BOOKS if self._flows.ingests else ())]
 
     @property
     def _behind(self) -> set[str]:
@@ -144,11 +144,13 @@ class Runner:
         if self._flows.ingests and not self._broker_answers():
             return
         engine = self._settings.engine
-        with self._scan() as scan:
-            parts: list[Scan | JoinQuery] = [scan] if self._flows.ingests else []
-            if parts:
+        parts: list[Scan | JoinQuery] = []
+        with ExitStack() as closing:
+            if self._flows.ingests:
+                scan = closing.enter_context(self._scan())
                 self._say("warming up")
                 scan.warm_up()
+                parts.append(scan)
             parts += [self._joining(join) for join in self._flows.joins]
             with Maintenance(self.lake, self.tables, self._settings.maintenance, self._say):
                 _all_went_on(self._go(parts, {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger}))
@@ -169,8 +171,13 @@ class Runner:
                     if part.name in over:
                         continue
                     if part.name not in running:
-                        if time.monotonic() >= records[part.name].due_at and self._ready(part):
+                        if time.monotonic() < records[part.name].due_at or not self._ready(part):
+                            continue
+                        try:
                             running[part.name] = self._start(part, scan_trigger if isinstance(part, Scan) else join_trigger)
+                        except PySparkException as error:  # a checkpoint or a table that cannot be read is found out here
+                            if self._given_up(part, error, records[part.name], stopped):
+                                over.add(part.name)
                     elif not running[part.name].isActive:
                         error = running.pop(part.name).exception()
                         if error is None or self._given_up(part, error, records[part.name], stopped):
@@ -185,7 +192,7 @@ class Runner:
                     part.gate.end(running[part.name])
         return stopped
 
-    def _given_up(self, part: Scan | JoinQuery, error: StreamingQueryException, record: Record, stopped: list[str]) -> bool:
+    def _given_up(self, part: Scan | JoinQuery, error: PySparkException, record: Record, stopped: list[str]) -> bool:
         """Says what failed and when it is tried again; True when the whole query is given up."""
         failure = part.failure or Failure(_batch_in_hand(self._settings.checkpoint(part.name)), {part.name: error})
         given_up, wait = record.failed(failure)
@@ -209,6 +216,7 @@ class Runner:
 
     def _start(self, part: Scan | JoinQuery, trigger: dict[str, object]) -> StreamingQuery:
         checkpoint = self._settings.checkpoint(part.name)
+        part.failure = None
         if isinstance(part, Scan):
             return part.start(self._bootstrap, checkpoint, self._settings.engine.max_offsets, trigger)
         return part.start(checkpoint, trigger)
@@ -235,6 +243,7 @@ class Runner:
                 pseudonym_key(self._settings).get_secret_value().encode(),
                 spool,
             )
+            closing.callback(shutil.rmtree, spool, ignore_errors=True)  # raw records passed through it
             closing.callback(scan.close)
             for _, forwarder in forwarders:
                 closing.callback(forwarder.close)
@@ -277,7 +286,7 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 def _all_went_on(stopped: Sequence[str]) -> None:
     if stopped:
         raise FlowFailed(
-            f"Stopped after failing again and again: {', '.join(sorted(set(stopped)))}.",
+            f"Given up, while the others went on: {', '.join(sorted(set(stopped)))}.",
             "What failed is said above and in log/spark.log in the home; a stopped gold table is mended by promolake rebuild.",
         )
 

@@ -28,7 +28,7 @@ from promolake.engine.fates import Fates, fates, unpacked
 from promolake.engine.forwarding import Forwarder
 from promolake.engine.gate import Gate
 from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
-from promolake.engine.lateness import RESTATEMENTS, Watermarks, restatements
+from promolake.engine.lateness import BOOKS, RESTATEMENTS, Watermarks, restatements
 from promolake.engine.minutes import joined_up, touched_rows
 from promolake.engine.prepared import Prepared
 from promolake.engine.seen import SeenEvents
@@ -83,7 +83,7 @@ class Scan:
     @property
     def tables(self) -> list[Table]:
         written = [table for flow in self._ingests for table in (flow.bronze, flow.table, flow.quarantine)]
-        return [*written, *(flow.table for flow in self._metrics), ledger.LEDGER, RESTATEMENTS]
+        return [*written, *(flow.table for flow in self._metrics), *BOOKS]
 
     def start(self, bootstrap: str, checkpoint: Path, max_offsets: int, trigger: dict[str, object]) -> StreamingQuery:
         """Starts the query; it goes on where its checkpoint ends. Raises what Spark raises when Kafka is away."""

@@ -34,7 +34,7 @@ _FATAL = re.compile(
     r"|\w*(?:Authentication|Authorization)(?:Failed)?(?:Exception|Error)"
 )
 _RETRYABLE = re.compile(
-    r"No space left on device|\bTimeoutException|ConnectException|DisconnectException|KafkaTimeoutError|KafkaConnectionError"
+    r"No space left on device|\b(?:Timeout|Network|Connect|Disconnect)Exception|KafkaTimeoutError|KafkaConnectionError"
     r"|NoBrokersAvailable|UnknownTopicOrPartition|LeaderNotAvailable|NotLeader|Concurrent(?:Append|Write|Delete\w*|Transaction)Exception"
     r"|CommitFailedError|TASK_WRITE_FAILED"
 )
