@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from kafka import KafkaConsumer
 from pyspark.sql import SparkSession
 
 import day as days
+from engine.ward import Patient, Ward, opened
 from faults import Faults
 from promolake.engine.lakehouse import Lakehouse
 from promolake.gold import forwarded_errors
@@ -44,3 +46,14 @@ def undisturbed(clean_run: days.CleanRun) -> Lakehouse:
 @pytest.fixture
 def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     return Faults(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def ward(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+    with opened(spark, tmp_path_factory) as found:
+        yield found
+
+
+@pytest.fixture
+def patient(ward: Ward, tmp_path: Path) -> Patient:
+    return ward.admit(tmp_path / "patient")

@@ -1,141 +1,29 @@
-"""Every damage of a checkpoint or a table is found, and what was mended runs on without a row lost or counted twice."""
+"""Every damage of a checkpoint is found, and what was mended runs on without a row lost or counted twice."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
-from pyspark.sql import SparkSession
 
-import day as days
+from engine.ward import ATTRIBUTED, JOIN, ORDERS, SALES, SCAN, VIEWS, Patient, Ward
 from faults import Faults
 from promolake.core.errors import DamageFound, FlowFailed, HomeInUse
-from promolake.core.table import Written
 from promolake.engine import runner
 from promolake.engine.doctor import Doctor, Mended, preflight
-from promolake.engine.finding import Finding, Harm
-from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.finding import Harm
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
-from promolake.engine.query_log import QueryLog
-from promolake.engine.runner import Runner, chosen
+from promolake.engine.runner import Runner
 from promolake.hallway import HALLWAY
-from promolake.local.broker import Broker
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
-FLOWS = chosen(
-    HALLWAY, ["sales_per_product_per_minute", "funnel_per_minute", "attributed_orders"]
-)  # one that adds, one that replaces, one that joins
-TABLES = [*FLOWS.tables, LEDGER]
-RECORDS = 35  # of a batch
-SCAN, JOIN = "main", "attributed_orders"
-SALES, FUNNEL = (flow.table for flow in FLOWS.metrics)
-assert (SALES.written, FUNNEL.written) == (Written.ACCUMULATE, Written.REPLACE)
-ATTRIBUTED = FLOWS.joins[0].table
-ORDERS = next(flow for flow in FLOWS.ingests if flow.topic.name == "shop.orders")
-VIEWS = next(flow for flow in FLOWS.ingests if flow.topic.name == "shop.views")
-
-
-@dataclass(frozen=True)
-class Patient:
-    """A home that can be damaged, examined, mended, and run on to the end of its topics."""
-
-    home: Path
-    bootstrap: str
-    spark: SparkSession
-
-    @property
-    def lake(self) -> Lakehouse:
-        return Lakehouse(self.home / "lake")
-
-    def doctor(self) -> Doctor:
-        return Doctor(self.home, self.home / "lake", HALLWAY)
-
-    def findings(self, worse_than: Harm = Harm.NONE) -> list[Finding]:
-        return [one for one in self.doctor().findings() if one.harm is not worse_than]
-
-    def mended(self) -> Mended:
-        return self.doctor().mend(print)
-
-    def preflight(self) -> None:
-        preflight(self.home, self.home / "lake", HALLWAY, [SCAN, JOIN])
-
-    def run_on(self) -> None:
-        days.run_once(days.settings_for(self.home, RECORDS), self.bootstrap, self.spark, FLOWS)
-
-    def checkpoint(self, query: str = SCAN) -> QueryLog:
-        return QueryLog(self.home / "checkpoints" / query)
-
-    def offsets(self, back: int = 0, query: str = SCAN) -> Path:
-        log = self.checkpoint(query)
-        return log.offsets_file(log.last - back)
-
-    def commits(self, back: int = 0, query: str = SCAN) -> Path:
-        log = self.checkpoint(query)
-        return log.commits_file(log.last - back)
-
-    def log(self, name: str) -> Path:
-        return self.home / "lake" / name.replace(".", "/") / "_delta_log"
-
-    def newest(self, name: str, back: int = 0) -> Path:
-        return sorted(self.log(name).glob("*.json"))[-1 - back]
-
-    def holds(self) -> dict[str, object]:
-        """All that may not depend on when it was read: every row of every table, and what the ledger counted."""
-        lake, found = self.lake, {}
-        for table in FLOWS.tables:
-            names = [name for name in table.column_names if name not in ("ingested_at", "visitor_sketch")]
-            rows = lake.read(table, names).to_pylist()
-            found[table.name] = sorted(map(repr, rows))
-        ledger = lake.read(LEDGER, ["topic", "partition", "read_count", "valid_count", "quarantined_count", "duplicate_count"])
-        counts = ledger.group_by(["topic", "partition"]).aggregate([(name, "sum") for name in ledger.column_names[2:]])
-        return found | {LEDGER.name: sorted(map(repr, counts.to_pylist()))}
-
-
-@dataclass(frozen=True)
-class Ward:
-    """A healthy home half way through its topics, and what it holds when it is run to their end."""
-
-    healthy: Path
-    bootstrap: str
-    spark: SparkSession
-    whole: dict[str, object]
-
-    def admit(self, home: Path) -> Patient:
-        shutil.copytree(self.healthy, home)
-        return Patient(home, self.bootstrap, self.spark)
-
-
-@pytest.fixture(scope="module")
-def ward(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
-    own = Broker(tmp_path_factory.mktemp("ward_broker"))
-    own.start(print, tied=True)
-    bootstrap = own.status().bootstrap
-    days.sent(bootstrap, 25, seed=11)
-    healthy = Patient(tmp_path_factory.mktemp("ward") / "healthy", bootstrap, spark)
-    healthy.run_on()
-    assert healthy.checkpoint().last >= 2, "too few batches to damage"
-    days.sent(bootstrap, 10, seed=12)
-    whole = tmp_path_factory.mktemp("ward") / "whole"
-    shutil.copytree(healthy.home, whole)
-    undisturbed = Patient(whole, bootstrap, spark)
-    undisturbed.run_on()
-    assert undisturbed.checkpoint().last > healthy.checkpoint().last
-    yield Ward(healthy.home, bootstrap, spark, undisturbed.holds())
-    own.stop()
-
-
-@pytest.fixture
-def patient(ward: Ward, tmp_path: Path) -> Patient:
-    return ward.admit(tmp_path / "patient")
 
 
 # --- health ----------------------------------------------------------------------------------------------------------------------
@@ -403,144 +291,3 @@ def test_a_join_its_tables_have_gone_on_without_begins_anew(ward: Ward, patient:
     assert patient.mended().left == []
     patient.run_on()
     assert patient.holds() == ward.whole
-
-
-# --- tables: the damages of reliability.md 2.9 -----------------------------------------------------------------------------------
-
-
-def emptied(file: Path) -> None:
-    file.write_bytes(b"")
-
-
-def cut_in_a_line(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-30])
-
-
-def cut_after_a_line(file: Path) -> None:
-    file.write_bytes(file.read_bytes().splitlines()[0])
-
-
-EACH = [ORDERS.bronze, ORDERS.table, VIEWS.table, SALES, FUNNEL, LEDGER]
-
-
-@pytest.mark.parametrize("damage", [emptied, cut_in_a_line, cut_after_a_line], ids=lambda damage: damage.__name__)
-def test_lost_newest_commits_are_found_mended_and_run_on(ward: Ward, patient: Patient, damage: Callable[[Path], None]) -> None:
-    for table in (*EACH, ATTRIBUTED):
-        damage(patient.newest(table.name))
-    found = {one.where.removeprefix("lake "): one for one in patient.findings()}
-    assert {table.name for table in (*EACH, ATTRIBUTED)} <= found.keys()
-    assert {found[table.name].harm for table in EACH} == {Harm.LOUD if damage is cut_in_a_line else Harm.SILENT}
-    if damage is not cut_in_a_line:
-        with pytest.raises(DamageFound, match="its rows are missing"):
-            patient.preflight()
-    assert patient.mended().left == []
-    patient.preflight()
-    patient.run_on()
-    assert patient.holds() == ward.whole
-    assert patient.doctor().findings() == []
-
-
-@pytest.mark.parametrize("table", [ORDERS.bronze, VIEWS.table], ids=lambda table: table.name)
-def test_a_newest_commit_that_is_gone_altogether_is_known_to_the_ledger(ward: Ward, patient: Patient, table) -> None:
-    patient.newest(table.name).unlink()
-    (found,) = patient.findings()
-    assert (found.where, found.harm) == (f"lake {table.name}", Harm.SILENT)
-    assert patient.mended().left == []
-    patient.run_on()
-    assert patient.holds() == ward.whole
-
-
-def test_a_lost_commit_of_an_older_batch_is_found_again_in_bronzes_data_files(ward: Ward, patient: Patient) -> None:
-    emptied(patient.newest(ORDERS.bronze.name, back=1))
-    (found,) = patient.findings()
-    assert found.harm is Harm.SILENT
-    assert patient.mended().left == []
-    patient.run_on()
-    assert patient.holds() == ward.whole
-
-
-@pytest.mark.parametrize("table", [ORDERS.table, SALES], ids=lambda table: table.name)
-def test_a_lost_commit_of_an_older_batch_elsewhere_is_left_for_a_rebuild_and_none_is_mended(patient: Patient, table) -> None:
-    emptied(patient.newest(table.name, back=1))
-    held = patient.holds()
-    (left,) = patient.mended().left
-    assert (left.where, left.harm, left.remedy) == (f"lake {table.name}", Harm.SILENT, f"Run `promolake rebuild {table.name}`.")
-    assert patient.holds() == held
-    with pytest.raises(DamageFound, match=f"promolake rebuild {table.name}"):
-        patient.preflight()
-    patient.lake.overwrite(table, patient.lake.read(table, table.column_names))  # as a rebuild does
-    assert patient.doctor().findings() == []
-    patient.preflight()
-
-
-def test_a_commit_missing_in_the_middle_closes_the_table(patient: Patient) -> None:
-    patient.newest(SALES.name, back=1).unlink()
-    (found,) = patient.findings()
-    assert (found.harm, found.mend) == (Harm.LOUD, None)
-    assert found.remedy.endswith(f"`promolake rebuild {SALES.name}`.")
-
-
-def junk_checkpoint(patient: Patient, name: str) -> None:
-    DeltaTable(str(patient.log(name).parent)).create_checkpoint()
-    (file,) = patient.log(name).glob("*.checkpoint.parquet")
-    file.write_bytes(b"junk")
-
-
-@pytest.mark.parametrize("table", [ORDERS.bronze, SALES, LEDGER], ids=lambda table: table.name)
-def test_an_unreadable_log_checkpoint_is_taken_away_when_its_commits_are_there(ward: Ward, patient: Patient, table) -> None:
-    held = patient.holds()
-    junk_checkpoint(patient, table.name)
-    found = patient.findings()
-    assert (found[0].where, found[0].harm) == (f"lake {table.name}", Harm.LOUD)
-    assert patient.mended().left == []
-    assert patient.holds() == held
-
-
-def test_an_unreadable_log_checkpoint_stays_when_a_commit_is_gone(patient: Patient) -> None:
-    junk_checkpoint(patient, SALES.name)
-    patient.newest(SALES.name, back=1).unlink()
-    left = patient.mended().left
-    assert {one.where for one in left} == {f"lake {SALES.name}"}
-    assert len(list(patient.log(SALES.name).glob("*.checkpoint.parquet"))) == 1
-
-
-@pytest.mark.parametrize("is_there", [True, False])
-def test_a_bad_hint_is_taken_away(patient: Patient, is_there: bool) -> None:
-    held = patient.holds()
-    DeltaTable(str(patient.log(SALES.name).parent)).create_checkpoint()
-    if is_there:
-        (patient.log(SALES.name) / "_last_checkpoint").write_text("{bad")
-    else:
-        next(patient.log(SALES.name).glob("*.checkpoint.parquet")).unlink()
-    (found,) = patient.doctor().findings()
-    assert found.where == f"lake {SALES.name} _last_checkpoint"
-    assert found.harm is (Harm.NONE if is_there else Harm.LOUD)
-    assert patient.mended().left == []
-    assert patient.holds() == held
-
-
-@pytest.mark.parametrize("is_cut", [True, False])
-def test_a_data_file_that_is_missing_or_cut_off_is_named(patient: Patient, is_cut: bool) -> None:
-    for table in (ORDERS.bronze, VIEWS.table):
-        file = Path(DeltaTable(str(patient.log(table.name).parent)).file_uris()[0])
-        file.write_bytes(file.read_bytes()[:100]) if is_cut else file.unlink()
-    left = {one.where: one for one in patient.mended().left}
-    assert left.keys() == {f"lake {ORDERS.bronze.name}", f"lake {VIEWS.table.name}"}
-    assert {one.harm for one in left.values()} == {Harm.LOUD}
-    assert left[f"lake {VIEWS.table.name}"].remedy == f"Run `promolake rebuild {VIEWS.table.name}`."
-
-
-def test_an_empty_orphan_is_only_noted(patient: Patient) -> None:
-    (patient.log(SALES.name).parent / "part-00000-nothing.snappy.parquet").touch()
-    (found,) = patient.doctor().findings()
-    assert found.harm is Harm.NONE
-    patient.preflight()
-
-
-def test_what_a_mend_takes_away_is_kept(patient: Patient) -> None:
-    emptied(patient.newest(ORDERS.bronze.name))
-    patient.commits().write_text("")
-    damaged = [patient.newest(ORDERS.bronze.name), patient.commits()]
-    backup = patient.mended().backup
-    assert all((backup / file.relative_to(patient.home)).exists() for file in damaged)
-    assert pc.sum(patient.lake.read(LEDGER, ["read_count"])["read_count"]).as_py() > 0
