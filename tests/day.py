@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from promolake.core.flow import Hallway
 from promolake.core.table import Table
 from promolake.engine import kafka
 from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.ledger import LEDGER
 from promolake.engine.runner import Runner
 from promolake.hallway import HALLWAY
 from promolake.producers.message import Message
@@ -97,3 +99,16 @@ def rows_of(lake: Lakehouse, table: Table, without: tuple[str, ...] = ("visitor_
     """The table by its grain. Sketches are left out: equal in what they estimate, not in their bytes."""
     rows = lake.read(table, [name for name in table.column_names if name not in without])
     return rows.sort_by([(name, "ascending") for name in table.grain])
+
+
+def assert_ranges_meet(lake: Lakehouse) -> list[dict[str, Any]]:
+    """Every record is in the ledger once: each row balances, and every range of offsets meets the next. Returns the rows, in order."""
+    order = [(name, "ascending") for name in ("topic", "partition", "first_offset")]
+    rows = lake.read(LEDGER, LEDGER.column_names).sort_by(order).to_pylist()
+    for row in rows:
+        assert row["read_count"] == row["valid_count"] + row["quarantined_count"] + row["duplicate_count"]
+        assert row["read_count"] == row["last_offset"] - row["first_offset"] + 1
+    for earlier, later in pairwise(rows):
+        same = (earlier["topic"], earlier["partition"]) == (later["topic"], later["partition"])
+        assert later["first_offset"] == (earlier["last_offset"] + 1 if same else 0)
+    return rows

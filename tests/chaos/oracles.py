@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from itertools import pairwise
 
 import pyarrow as pa
 from kafka import KafkaConsumer, TopicPartition
 
 from chaos.ground import Tally
 from chaos.traffic import NAMES, Sent
+from day import assert_ranges_meet
 from promolake.cli.agreement import compared, held, promised
 from promolake.core.table import Table
 from promolake.engine import kafka
 from promolake.engine.lakehouse import Lakehouse
-from promolake.engine.ledger import LEDGER
 from promolake.gold import attributed_orders, gmv_per_minute, requests_per_ip_per_minute, sales_per_product_per_minute
 from promolake.hallway import HALLWAY
 
@@ -74,14 +73,7 @@ def assert_bytes_are_those_sent(lake: Lakehouse, sent: Sent) -> None:
 
 def assert_books_are_whole(lake: Lakehouse, bootstrap: str) -> None:
     """The ledger has every offset once, without hole or overlap, and its counts are those of the tables."""
-    order = [(name, "ascending") for name in ("topic", "partition", "first_offset")]
-    rows = lake.read(LEDGER, LEDGER.column_names).sort_by(order).to_pylist()
-    for row in rows:
-        assert row["read_count"] == row["valid_count"] + row["quarantined_count"] + row["duplicate_count"]
-        assert row["read_count"] == row["last_offset"] - row["first_offset"] + 1
-    for earlier, later in pairwise(rows):
-        same = (earlier["topic"], earlier["partition"]) == (later["topic"], later["partition"])
-        assert later["first_offset"] == (earlier["last_offset"] + 1 if same else 0)
+    rows = assert_ranges_meet(lake)
     lasts = {(row["topic"], row["partition"]): row["last_offset"] + 1 for row in rows}
     assert lasts == {place: end for place, end in kafka.end_offsets(bootstrap, NAMES).items() if end}
     for flow in HALLWAY.ingests:

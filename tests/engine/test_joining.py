@@ -174,3 +174,12 @@ def test_a_source_that_falls_silent_keeps_no_line_of_another_waiting(shop: Shop,
         shop.arrive(order(f"o-{hour}", 60 * hour) if silent == "views and searches" else view(f"v-{hour}", 60 * hour))
         shop.stream()
     assert shop.matches()["o2"] == (None, None, None, None)
+
+
+def test_an_id_used_again_on_another_date_is_another_line(shop: Shop) -> None:
+    """As silver has it: an event is recognised within the UTC date of its event time."""
+    tomorrow = 40 + 24 * 60
+    shop.arrive(order("o1", 40), view("v1", 35), order("o1", tomorrow), search("s1", tomorrow - 5))
+    shop.stream()
+    rows = shop.lake.read(TABLE, ["event_id", "event_time", "view_id", "search_id"]).sort_by("event_time").to_pylist()
+    assert [tuple(row.values()) for row in rows] == [("o1", at(40), "v1", None), ("o1", at(tomorrow), None, "s1")]

@@ -66,5 +66,5 @@ class JoinQuery:
         found = self._lake.read(
             table, table.column_names, f"event_time >= {sql_time(pc.min(times))} AND event_time <= {sql_time(pc.max(times))}"
         )
-        (key,) = table.grain
+        key = table.grain[0]
         return conformed(found.filter(pc.is_in(found[key], value_set=candidates[key].combine_chunks())), table)

@@ -111,7 +111,7 @@ class Runner:
             names = [*([self._query] if self._flows.ingests else []), *(join.table.short for join in self._flows.joins)]
             preflight(self._settings.home, self._settings.lake, self._flows, names)
             for name in self._behind:
-                self._say(f"[red]{name} is stopped since batch {self._stopped.batch(name)}.[/red] Mend it, then: promolake rebuild {name}")
+                self._say(f"STOPPED: {name} is left out since batch {self._stopped.batch(name)}. Mend it, then: promolake rebuild {name}")
             self.lake.create([*self.tables, *(reads.table for join in self._flows.joins for reads in join.reads)])
             if once:
                 self._once()
@@ -202,9 +202,9 @@ class Runner:
         for flow in given_up:
             if isinstance(part, Scan) and part.leave_out(flow):
                 self._stopped.add(flow, failure.batch_id, named(failure.causes[flow]))
-                self._say(f"[red]{flow} is stopped; the others go on.[/red] Mend it, then: promolake rebuild {flow}")
+                self._say(f"STOPPED: {flow} is left out; the others go on. Mend it, then: promolake rebuild {flow}")
             else:
-                self._say(f"[red]the query {part.name} is stopped; the others go on.[/red] Its log is log/spark.log in the home")
+                self._say(f"STOPPED: the query {part.name}; the others go on. Its log is log/spark.log in the home")
                 whole = True
             stopped.append(flow)
         if not whole:

@@ -40,7 +40,7 @@ TABLE = Table(
         Column("searched_at", "timestamp", "When it was searched, UTC."),
     ),
     Written.REPLACE,
-    grain=("event_id",),
+    grain=("event_id", "event_time"),  # an id used again on another UTC date is another event
     stats=("event_time",),
 )
 
