@@ -48,7 +48,7 @@ def test_variables_go_before_the_file_and_the_file_before_the_defaults(conf: Pat
     monkeypatch.setenv("PROMOLAKE_HOME", "/var/lake")
     loaded = load()
     assert (loaded.kafka.bootstrap, loaded.kafka.partitions, loaded.kafka.patience_seconds) == ("variable:2", 7, 600)
-    assert (loaded.engine.trigger, loaded.engine.join_trigger) == ("5 seconds", "15 seconds")
+    assert (loaded.engine.trigger, loaded.engine.join_trigger) == ("5 seconds", "30 seconds")
     assert loaded.queries == {"site": ("traffic_*",)}
     assert loaded.home == Path("/var/lake")
     assert load(Path("/given")).home == Path("/given")

@@ -32,7 +32,7 @@ class Kafka(_Section):
 
 class Engine(_Section):
     trigger: str = Field("200 milliseconds", description="The least time between two micro-batches of the main scan.")
-    join_trigger: str = Field("15 seconds", description="The same for stream-stream joins.")
+    join_trigger: str = Field("30 seconds", description="The same for stream-stream joins.")
     max_offsets: int = Field(100_000, ge=1, description="Kafka records of one micro-batch at most.")
     commit_threads: int = Field(4, ge=1, description="Tables committed side by side.")
     spark_above_rows: int = Field(1_000_000, ge=0, description="Writes of more rows go through Spark instead of delta-rs.")

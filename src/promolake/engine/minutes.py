@@ -1,27 +1,114 @@
-"""Which minutes a batch touched, and all of silver's rows in them: what a replacing metric is computed from."""
+"""All of silver's rows in the minutes a batch touched: what a replacing metric is computed from.
+
+The minutes of the batches just before are kept in memory, so that a batch reads silver only for minutes nobody has touched lately. What
+is kept can always be read again; after a batch that failed it is forgotten.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from promolake.core.flow import Reads
+from promolake.core.flow import Metric, Reads
+from promolake.core.table import Table, Written
 from promolake.engine.lakehouse import Lakehouse, time_ranges
 
 _MINUTE = timedelta(minutes=1)
 MAX_RANGES = 64  # of minutes in one condition; closer ones are read as one range
+MAX_ROWS = 400_000  # kept of one table, beside those of the batch in hand; above it the minutes longest untouched are let go
 
 
-def touched_rows(lake: Lakehouse, reads: Sequence[Reads], times: Sequence[pa.ChunkedArray]) -> list[pa.Table]:
-    """All rows of silver, per input, of the minutes in which any of the event times lies."""
-    minutes = pc.unique(pa.concat_arrays([pc.floor_temporal(t, unit="minute").combine_chunks() for t in times])).sort()
-    condition = time_ranges("event_time", joined_up([(minute, minute + _MINUTE) for minute in minutes.to_pylist()]))
-    found = (lake.read(one.table, one.columns, condition) for one in reads)
-    # Far apart minutes are read as one range, so what lies between is taken out again.
-    return [rows.filter(pc.is_in(pc.floor_temporal(rows["event_time"], unit="minute"), value_set=minutes)) for rows in found]
+class Minutes:
+    """The rows of silver, per input of the replacing ones among `metrics`. Safe to ask from several threads."""
+
+    def __init__(self, lake: Lakehouse, metrics: Sequence[Metric]) -> None:
+        wanted: dict[str, tuple[Table, set[str]]] = {}
+        for reads in (reads for flow in metrics if flow.table.written is Written.REPLACE for reads in flow.reads):
+            wanted.setdefault(reads.table.name, (reads.table, {"event_id", "event_time"}))[1].update(reads.columns)
+        self._kept = {name: _Kept(lake, table, sorted(columns)) for name, (table, columns) in wanted.items()}
+
+    def touched(self, reads: Sequence[Reads], new: Mapping[str, pa.Table]) -> list[pa.Table]:
+        """Per input all rows, silver's and the batch's, of the minutes in which a row of `new` (by table) of any of the inputs lies.
+
+        Whether the batch's rows stand in silver already does not matter.
+        """
+        times = [new[one.table.name]["event_time"] for one in reads]
+        minutes = pc.unique(pa.concat_arrays([pc.floor_temporal(t, unit="minute").combine_chunks() for t in times])).sort()
+        return [self._kept[one.table.name].rows(minutes, new[one.table.name]) for one in reads]
+
+    def take_in(self, new: Mapping[str, pa.Table]) -> None:
+        """The rows of a batch that is committed, every table of it."""
+        for name, kept in self._kept.items():
+            kept.take_in(new[name])
+
+    def forget(self) -> None:
+        """After a batch that failed, so that a row cannot be taken in twice."""
+        for kept in self._kept.values():
+            kept.forget()
+
+
+class _Kept:
+    """One table's rows of the minutes lately touched: whole minutes, as silver had them after the last batch."""
+
+    def __init__(self, lake: Lakehouse, table: Table, columns: Sequence[str]) -> None:
+        self._lake = lake
+        self._table = table
+        self._columns = columns
+        self._alone = threading.Lock()
+        self.forget()
+
+    def rows(self, minutes: pa.Array, new: pa.Table) -> pa.Table:
+        new = new.select(self._columns)
+        with self._alone:
+            self._load([minute for minute in minutes.to_pylist() if minute not in self._touched], new)
+            self._turn += 1
+            self._touched.update(dict.fromkeys(minutes.to_pylist(), self._turn))
+            return pa.concat_tables([_within(self._rows, minutes), _within(new, minutes)]) if self._rows else _within(new, minutes)
+
+    def _load(self, missing: list[datetime], new: pa.Table) -> None:
+        if not missing:
+            return
+        found = self._lake.read(self._table, self._columns, time_ranges("event_time", joined_up([(m, m + _MINUTE) for m in missing])))
+        found = _within(found, pa.array(missing, pa.timestamp("us", "UTC")))  # far apart minutes are read as one range
+        found = found.filter(pc.invert(pc.is_in(found["event_id"], value_set=new["event_id"].combine_chunks())))
+        self._rows = pa.concat_tables([self._rows, found]) if self._rows else found
+
+    def take_in(self, new: pa.Table) -> None:
+        with self._alone:
+            if self._rows is None:
+                return
+            ours = _within(new.select(self._columns), pa.array(list(self._touched), pa.timestamp("us", "UTC")))
+            self._rows = pa.concat_tables([self._rows, ours])
+            if self._rows.num_rows > MAX_ROWS:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Half of what may be kept goes, so that it does not come to this in every batch."""
+        counts = {one["values"]: one["counts"] for one in pc.value_counts(_minute(self._rows)).to_pylist()}
+        left = 0
+        for minute in sorted(self._touched, key=self._touched.__getitem__, reverse=True):
+            left += counts.get(minute, 0)
+            if left > MAX_ROWS // 2 and self._touched[minute] < self._turn:
+                del self._touched[minute]
+        self._rows = _within(self._rows, pa.array(list(self._touched), pa.timestamp("us", "UTC"))).combine_chunks()
+
+    def forget(self) -> None:
+        with self._alone:
+            self._rows: pa.Table | None = None
+            self._touched: dict[datetime, int] = {}  # minute -> the turn it was last asked for
+            self._turn = 0
+
+
+def _minute(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.floor_temporal(rows["event_time"], unit="minute")
+
+
+def _within(rows: pa.Table, minutes: pa.Array) -> pa.Table:
+    return rows.filter(pc.is_in(_minute(rows), value_set=minutes))
 
 
 def joined_up(ranges: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -145,15 +146,28 @@ class Runner:
             return
         engine = self._settings.engine
         parts: list[Scan | JoinQuery] = []
+        joins = [self._joining(join) for join in self._flows.joins]
         with ExitStack() as closing:
             if self._flows.ingests:
                 scan = closing.enter_context(self._scan())
                 self._say("warming up")
-                scan.warm_up()
+                self._warm_up(scan, joins)
                 parts.append(scan)
-            parts += [self._joining(join) for join in self._flows.joins]
+            parts += joins
             with Maintenance(self.lake, self.tables, self._settings.maintenance, self._say):
                 _all_went_on(self._go(parts, {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger}))
+
+    def _warm_up(self, scan: Scan, joins: Sequence[JoinQuery]) -> None:
+        """The scan, and beside it the joins whose tables it feeds."""
+        examples = scan.examples()
+        stage = self._settings.home / "spool" / self._query / "rehearsal"
+        with ThreadPoolExecutor(1, "rehearsal") as pool:
+            ready = [join for join in joins if join.reads <= examples.keys()]
+            rehearsals = {join: pool.submit(join.rehearse, examples, stage / join.name) for join in ready}
+            scan.warm_up()
+        for join, rehearsal in rehearsals.items():
+            if error := rehearsal.exception():  # the real query will say the same, and be supervised
+                self._say(f"the rehearsal of {join.name} failed: {named(error)}")
 
     def _go(self, parts: Sequence[Scan | JoinQuery], scan_trigger: dict[str, object], join_trigger: dict[str, object]) -> list[str]:
         """Runs the queries until all have ended or a stop was asked for, each started again when it fails.

@@ -2,13 +2,14 @@
 
 The batch is brought to the driver as Arrow (it is bounded by `max_offsets`) and parsed by Spark, every topic in one pass; its rows are
 split, sorted into new events and repetitions, and committed table by table, side by side. Gold that adds is computed from the new rows,
-gold that replaces from silver, read back after its commit. What Spark computes is planned once for all batches (engine/prepared.py).
-Every commit carries the query's id and the batch's, so a replayed batch repeats nothing.
+gold that replaces from all rows of their minutes (engine/minutes.py). What Spark computes is planned once for all batches
+(engine/prepared.py). Every commit carries the query's id and the batch's, so a replayed batch repeats nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +30,7 @@ from promolake.engine.forwarding import Forwarder
 from promolake.engine.gate import Gate
 from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
 from promolake.engine.lateness import BOOKS, RESTATEMENTS, Watermarks, restatements
-from promolake.engine.minutes import joined_up, touched_rows
+from promolake.engine.minutes import Minutes, joined_up
 from promolake.engine.prepared import Prepared
 from promolake.engine.seen import SeenEvents
 from promolake.engine.supervision import Failure
@@ -37,11 +38,7 @@ from promolake.silver.entity import parsed
 
 _DAY = timedelta(days=1)
 WARM_UP_ROWS = 100  # of each example
-WARM_UP_ROUNDS = 10
-
-
-class _Waited(Exception):
-    """A table was not written because one it reads was not."""
+WARM_UP_SECONDS = 18
 
 
 class Scan:
@@ -70,6 +67,7 @@ class Scan:
         self._seen = {flow.table.name: SeenEvents(lambda days, flow=flow: self._silver_days(flow, days)) for flow in ingests}
         self.failure: Failure | None = None
         self._watermarks = Watermarks(lake, name)
+        self._minutes = Minutes(lake, metrics)
         self._parse = Prepared(
             spark,
             spool,
@@ -97,21 +95,25 @@ class Scan:
         writer = records.writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint)).trigger(**trigger)
         return writer.foreachBatch(self.gate.guarded(self._batch)).start()
 
-    def warm_up(self) -> None:
-        """Runs the contracts' examples through every flow, writing nothing: the first real batch then meets a warm JVM.
-
-        Cold, the first batch takes half a minute, and what piles up meanwhile makes the next ones long, too.
-        """
+    def examples(self) -> dict[str, pa.Table]:
+        """The contracts' examples as rows of the silver tables, many of each, by table. Nothing is written."""
         now = datetime.now(UTC)
         lines = [(flow.topic.name, n, example) for flow in self._ingests for n in range(WARM_UP_ROWS) for example in flow.topic.examples]
         rows = [
             {"topic": topic, "partition": 0, "offset": n, "kafka_timestamp": now, "key": b"", "value": line.encode(), "ingested_at": now}
             for topic, n, line in lines
         ]
-        examples = pa.Table.from_pylist(rows, arrow_schema(self._ingests[0].bronze))
-        for _ in range(WARM_UP_ROUNDS):
-            records = self._parse.run(examples)
-            valid = {flow.table.name: unpacked(records.filter(pc.is_valid(records[flow.table.short])), flow) for flow in self._ingests}
+        records = self._parse.run(pa.Table.from_pylist(rows, arrow_schema(self._ingests[0].bronze)))
+        return {flow.table.name: unpacked(records.filter(pc.is_valid(records[flow.table.short])), flow) for flow in self._ingests}
+
+    def warm_up(self) -> None:
+        """Runs the contracts' examples through every flow, writing nothing: the first real batch then meets a warm JVM.
+
+        Cold, the first batch takes half a minute, and what piles up meanwhile makes the next ones long, too.
+        """
+        until = time.monotonic() + WARM_UP_SECONDS
+        while time.monotonic() < until:
+            valid = self.examples()
             for metric in self._metrics:
                 self._computed(metric, [valid[reads.table.name] for reads in metric.reads])
 
@@ -136,6 +138,7 @@ class Scan:
                 self._take(taken, app, batch_id)
         except Exception as error:
             self.failure = self.failure or Failure(batch_id, {self.name: error})
+            self._minutes.forget()
             raise
 
     def _take(self, taken: pa.Table, app: str, batch_id: int) -> None:
@@ -150,6 +153,7 @@ class Scan:
         self._lake.append(ledger.LEDGER, pa.concat_tables(rows), _txn(app, ledger.LEDGER, batch_id))
         for flow in self._ingests:
             self._watermarks.advance(found[flow.table.name].valid, flow, batch_id)
+        self._minutes.take_in({name: one.valid for name, one in found.items()})
 
     def fates(self, taken: pa.Table) -> dict[str, Fates]:
         """What becomes of records (bronze's columns), by the name of the silver table."""
@@ -157,22 +161,20 @@ class Scan:
         return {flow.table.name: fates(records, flow, self._seen[flow.table.name]) for flow in self._ingests}
 
     def commit(self, found: dict[str, Fates], late: dict[str, pa.Table], app: str, batch_id: int) -> None:
-        """Commits all tables but the ledger, side by side. One that fails holds up only what reads it; then Failure names them all."""
-        done = {
-            flow.table.name: self._pool.submit(self._commit_topic, flow, found[flow.table.name], app, batch_id)
-            for flow in self._ingests
-        }
-        work = dict(done)
+        """Commits all tables but the ledger, side by side, what people look at first. The others do not wait for one that fails; then
+        Failure names them all."""
+        valid = {name: one.valid for name, one in found.items()}
+        work: dict[str, Future[None]] = {}
         for metric in self._metrics:
-            work[metric.table.name] = self._pool.submit(self._commit_metric, metric, found, done, app, batch_id)
+            work[metric.table.name] = self._pool.submit(self._commit_metric, metric, valid, app, batch_id)
+        for flow in self._ingests:
+            work[flow.table.name] = self._pool.submit(self._commit_topic, flow, found[flow.table.name], app, batch_id)
         for forward, forwarder in self._forwards:
-            work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, found[forward.reads.name].valid)
+            work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name])
         causes: dict[str, BaseException] = {}
         for name, future in work.items():
             try:
                 future.result()
-            except _Waited:
-                continue  # what it waits for has failed, and stands here itself
             except Exception as error:
                 causes[name.split(":")[0]] = error
         if causes:
@@ -187,17 +189,12 @@ class Scan:
             self._lake.append(table, rows, _txn(app, table, batch_id))
         self._seen[flow.table.name].remember(found.valid)
 
-    def _commit_metric(
-        self, metric: Metric, found: dict[str, Fates], done: dict[str, Future[None]], app: str, batch_id: int
-    ) -> None:
-        new = [found[reads.table.name].valid for reads in metric.reads]
+    def _commit_metric(self, metric: Metric, valid: Mapping[str, pa.Table], app: str, batch_id: int) -> None:
+        new = [valid[reads.table.name] for reads in metric.reads]
         if not any(rows.num_rows for rows in new):
             return
         if metric.table.written is Written.REPLACE:
-            for reads in metric.reads:
-                if done[reads.table.name].exception():
-                    raise _Waited
-            new = touched_rows(self._lake, metric.reads, [rows["event_time"] for rows in new])
+            new = self._minutes.touched(metric.reads, valid)
         self._lake.upsert(metric.table, self._computed(metric, new), _txn(app, metric.table, batch_id))
 
     def _computed(self, metric: Metric, inputs: Sequence[pa.Table]) -> pa.Table:
