@@ -55,6 +55,11 @@ class Maintenance(_Section):
         return int(number) * _UNITS[unit.removesuffix("s")]
 
 
+class Alerts(_Section):
+    enabled: bool = Field(True, description="Whether a run evaluates the rules and delivers what they say.")
+    file: Path | None = Field(None, description="Rules, routes and receivers; empty: alerts.yaml beside promolake.yaml.")
+
+
 class Errors(_Section):
     levels: tuple[str, ...] = Field(("ERROR",), description="Log levels forwarded to app.logs.errors.")
 
@@ -76,6 +81,7 @@ class Settings(BaseSettings):
     queries: dict[str, tuple[str, ...]] = Field({"main": ("*",)}, description="Which flows share a query, by its name.")
     maintenance: Maintenance = Maintenance()
     errors: Errors = Errors()
+    alerts: Alerts = Alerts()
     privacy: Privacy = Privacy()
 
     @classmethod
@@ -87,6 +93,10 @@ class Settings(BaseSettings):
     @property
     def lake(self) -> Path:
         return self.home / "lake"
+
+    @property
+    def alerts_file(self) -> Path:
+        return self.alerts.file or conf_directory() / "alerts.yaml"
 
     def checkpoint(self, query: str) -> Path:
         return self.home / "checkpoints" / query

@@ -41,7 +41,9 @@ def start(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
     from promolake.cli import (  # noqa: F401  the commands register themselves
+        alerting,
         auditing,
+        backtesting,
         demo,
         feeding,
         healing,

@@ -28,6 +28,7 @@ def problems(home: Path | None) -> tuple[list[str], list[str]]:
     tried(lambda: _settings(home))
     for mapping in sorted((configuration.conf_directory() / "replay").glob("*.yaml")):
         tried(lambda mapping=mapping: _mapping(mapping))
+    tried(lambda: _alerts(home))
     for check in (_contracts, _versions, _java, _ports):
         tried(check)
     return found, passed
@@ -44,6 +45,18 @@ def _mapping(file: Path) -> str:
     from promolake.producers.mapping import mapping
 
     return f"mapping {file.stem} -> {mapping(str(file)).topic}"
+
+
+def _alerts(home: Path | None) -> str:
+    from promolake.alerts import rules
+    from promolake.alerts.watch import check
+    from promolake.cli.alerting import sources
+
+    path = configuration.load(home).alerts_file
+    file = rules.load(path)
+    check(file, sources(), path)
+    channels = [channel.name for receiver in file.receivers for channel in receiver.channels]
+    return f"{len(file.rules)} alert rules, channels {', '.join(channels)}"
 
 
 def _contracts() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -21,9 +22,11 @@ def run(
         list[str] | None, typer.Option(help="A flow by its table's name, `*` allowed; may be repeated. What it needs comes along.")
     ] = None,
     query: Annotated[str, typer.Option(help="The query of conf/promolake.yaml to run; also the name of its checkpoint.")] = "main",
-    once: Annotated[bool, typer.Option("--once", help="Take all there is, make gold exact, stop.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Take all there is, make gold exact, stop; no alerts.")] = False,
 ) -> None:
     """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
+    from promolake.alerts.watch import AlertWatch
+    from promolake.cli.alerting import dispatching, sources
     from promolake.engine.lock import writing
     from promolake.engine.runner import Runner, stopped_by_signals
     from promolake.engine.session import session
@@ -33,13 +36,17 @@ def run(
     configuration.writable_home(settings)
     with writing(settings.home, flows.tables):
         pass  # a second process is refused before anything is started for it
-    with reachable(settings, say) as bootstrap:
-        runner = Runner(settings, bootstrap, session(settings, f"promolake-{query}", say), flows, query, say)
+    watching = settings.alerts.enabled and bool(flows.ingests) and not once
+    watchers = [AlertWatch(settings.alerts_file, sources(), say)] if watching else []
+    with reachable(settings, say) as bootstrap, dispatching(settings) if watching else nullcontext():
+        runner = Runner(settings, bootstrap, session(settings, f"promolake-{query}", say), flows, query, say, watchers)
         with stopped_by_signals(runner.stop):
             try:
                 runner.run(once)
             finally:
                 runner.close()
+                for watcher in watchers:
+                    watcher.close()
     say("stopped")
 
 

@@ -18,20 +18,26 @@ def writing(home: Path, tables: Iterable[Table]) -> Iterator[None]:
 
     The kernel gives the right back however the process ends.
     """
-    folder = home / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
+    with ExitStack() as locks:
         for table in tables:
-            file = held.enter_context(open(folder / f"{table.name}.lock", "a+"))
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise HomeInUse(f"Process {holder} writes {table.name} in {home}.", "Stop it first, or use another --home.") from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            locks.enter_context(held(home / "locks" / f"{table.name}.lock", f"writes {table.name} in {home}"))
+        yield
+
+
+@contextmanager
+def held(file: Path, does: str) -> Iterator[None]:
+    """Holds one lock. Raises HomeInUse at once, naming the process that has it and what it `does`."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            opened.seek(0)
+            holder = opened.read().strip() or "unknown"
+            raise HomeInUse(f"Process {holder} {does}.", "Stop it first, or use another --home.") from None
+        opened.truncate(0)
+        opened.write(str(os.getpid()))
+        opened.flush()
         yield
 
 

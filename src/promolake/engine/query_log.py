@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from promolake.engine.whole_file import write_whole
+from promolake.whole_file import write_whole
 
 Ends = dict[str, dict[str, int]]
 """The offset after the last record read, by topic and partition, as Spark's Kafka source writes it down."""

@@ -23,7 +23,7 @@ from promolake.engine.fates import Fates
 from promolake.engine.lakehouse import Lakehouse, Txn
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan, ledger_rows
-from promolake.engine.whole_file import write_whole
+from promolake.whole_file import write_whole
 
 QUERY = "readmission"
 Positions = list[tuple[int, int]]

@@ -19,8 +19,8 @@ from promolake.engine.fates import ID_CONFLICT
 from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
 from promolake.engine.ledger import LEDGER
 from promolake.engine.scan import with_key
-from promolake.engine.whole_file import write_whole
 from promolake.silver.entity import VIOLATIONS, parsed, quarantine_rows, silver_rows
+from promolake.whole_file import write_whole
 
 _FATE = "_fate"
 

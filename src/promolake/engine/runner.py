@@ -21,6 +21,7 @@ from pyspark.sql.streaming import StreamingQuery
 from promolake.core.errors import FlowFailed, SettingsError
 from promolake.core.flow import Hallway, Join
 from promolake.core.table import Table
+from promolake.core.watch import Watcher
 from promolake.engine import kafka
 from promolake.engine.doctor import preflight
 from promolake.engine.forwarding import Forwarder
@@ -35,8 +36,8 @@ from promolake.engine.scan import Scan
 from promolake.engine.session import join_session, scan_session
 from promolake.engine.stopped import StoppedTables
 from promolake.engine.supervision import Failure, Record, named
-from promolake.engine.whole_file import write_whole
 from promolake.settings import Settings, pseudonym_key
+from promolake.whole_file import write_whole
 
 MAIN = "main"
 POLL_SECONDS = 0.2
@@ -72,12 +73,22 @@ def chosen(hallway: Hallway, only: Sequence[str]) -> Hallway:
 class Runner:
     """One process's flows over one lake. `query` names the scan, its checkpoint and its transactions."""
 
-    def __init__(self, settings: Settings, bootstrap: str, spark: SparkSession, flows: Hallway, query: str, say: Say) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bootstrap: str,
+        spark: SparkSession,
+        flows: Hallway,
+        query: str,
+        say: Say,
+        watchers: Sequence[Watcher] = (),
+    ) -> None:
         self._settings = settings
         self._bootstrap = bootstrap
         self._flows = flows
         self._query = query
         self._say = say
+        self._watchers = watchers
         self._spark = spark
         self._scan_session = scan_session(spark)
         self._join_session = join_session(spark)
@@ -87,7 +98,8 @@ class Runner:
 
     @property
     def tables(self) -> list[Table]:
-        return [*self._flows.tables, *(BOOKS if self._flows.ingests else ())]
+        watched = [table for watcher in self._watchers for table in watcher.tables]
+        return [*self._flows.tables, *((*BOOKS, *watched) if self._flows.ingests else ())]
 
     @property
     def _behind(self) -> set[str]:
@@ -256,6 +268,7 @@ class Runner:
                 self._settings.engine.commit_threads,
                 pseudonym_key(self._settings).get_secret_value().encode(),
                 spool,
+                self._watchers,
             )
             closing.callback(shutil.rmtree, spool, ignore_errors=True)  # raw records passed through it
             closing.callback(scan.close)

@@ -23,12 +23,13 @@ from pyspark.sql.streaming import StreamingQuery
 from promolake.columns import masking
 from promolake.core.flow import Forward, Ingest, Metric, Reads
 from promolake.core.table import Table, Written
+from promolake.core.watch import Watcher
 from promolake.engine import kafka, ledger
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.fates import Fates, fates, unpacked
 from promolake.engine.forwarding import Forwarder
 from promolake.engine.gate import Gate
-from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
+from promolake.engine.lakehouse import WINDOW, Lakehouse, Txn, time_ranges
 from promolake.engine.lateness import BOOKS, RESTATEMENTS, Watermarks, restatements
 from promolake.engine.minutes import Minutes, joined_up
 from promolake.engine.prepared import Prepared
@@ -55,6 +56,7 @@ class Scan:
         threads: int,
         key: bytes,
         spool: Path,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self.name = name
         self.gate = Gate()
@@ -63,6 +65,7 @@ class Scan:
         self._ingests = ingests
         self._metrics = metrics
         self._forwards = forwards
+        self._watchers = list(watchers)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-commit")
         self._seen = {flow.table.name: SeenEvents(lambda days, flow=flow: self._silver_days(flow, days)) for flow in ingests}
         self.failure: Failure | None = None
@@ -81,7 +84,7 @@ class Scan:
     @property
     def tables(self) -> list[Table]:
         written = [table for flow in self._ingests for table in (flow.bronze, flow.table, flow.quarantine)]
-        return [*written, *(flow.table for flow in self._metrics), *BOOKS]
+        return [*written, *(flow.table for flow in self._metrics), *BOOKS, *(table for one in self._watchers for table in one.tables)]
 
     def start(self, bootstrap: str, checkpoint: Path, max_offsets: int, trigger: dict[str, object]) -> StreamingQuery:
         """Starts the query; it goes on where its checkpoint ends. Raises what Spark raises when Kafka is away."""
@@ -118,11 +121,11 @@ class Scan:
                 self._computed(metric, [valid[reads.table.name] for reads in metric.reads])
 
     def leave_out(self, name: str) -> bool:
-        """Goes on without the metric of that table from the next batch; False when it has none of that name."""
-        kept = [metric for metric in self._metrics if metric.table.name != name]
-        found = len(kept) < len(self._metrics)
-        self._metrics = kept
-        return found
+        """Goes on without the metric of that table, or the watcher, from the next batch; False when it has none of that name."""
+        before = len(self._metrics) + len(self._watchers)
+        self._metrics = [metric for metric in self._metrics if metric.table.name != name]
+        self._watchers = [watcher for watcher in self._watchers if watcher.name != name]
+        return len(self._metrics) + len(self._watchers) < before
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
@@ -139,32 +142,46 @@ class Scan:
         except Exception as error:
             self.failure = self.failure or Failure(batch_id, {self.name: error})
             self._minutes.forget()
+            for watcher in self._watchers:
+                watcher.forget()
             raise
 
     def _take(self, taken: pa.Table, app: str, batch_id: int) -> None:
         found = self.fates(taken)
         late = {flow.table.name: self._watermarks.late(found[flow.table.name].valid, flow, batch_id) for flow in self._ingests}
-        self.commit(found, late, app, batch_id)
+        changed = self.commit(found, late, app, batch_id)
         rows = [
             ledger.entries(self.name, batch_id, one.bronze, ledger_rows(one, late[name]))
             for name, one in found.items()
             if one.bronze.num_rows
         ]
         self._lake.append(ledger.LEDGER, pa.concat_tables(rows), _txn(app, ledger.LEDGER, batch_id))
+        self._watch(changed, taken, app, batch_id)
         for flow in self._ingests:
             self._watermarks.advance(found[flow.table.name].valid, flow, batch_id)
         self._minutes.take_in({name: one.valid for name, one in found.items()})
+
+    def _watch(self, changed: dict[str, list[datetime]], taken: pa.Table, app: str, batch_id: int) -> None:
+        """Lets the watchers look, the ledger among what changed. One that fails fails the batch, under its own name."""
+        taken_at = taken["ingested_at"][0].as_py().astimezone(UTC)
+        changed = changed | {ledger.LEDGER.name: [taken_at.replace(second=0, microsecond=0)]}
+        for watcher in self._watchers:
+            try:
+                watcher.look(self._lake, changed, taken_at, lambda table: _txn(app, table, batch_id))
+            except Exception as error:
+                self.failure = Failure(batch_id, {watcher.name: error})
+                raise
 
     def fates(self, taken: pa.Table) -> dict[str, Fates]:
         """What becomes of records (bronze's columns), by the name of the silver table."""
         records = self._parse.run(taken.select(list(self._ingests[0].bronze.column_names)))
         return {flow.table.name: fates(records, flow, self._seen[flow.table.name]) for flow in self._ingests}
 
-    def commit(self, found: dict[str, Fates], late: dict[str, pa.Table], app: str, batch_id: int) -> None:
+    def commit(self, found: dict[str, Fates], late: dict[str, pa.Table], app: str, batch_id: int) -> dict[str, list[datetime]]:
         """Commits all tables but the ledger, side by side, what people look at first. The others do not wait for one that fails; then
-        Failure names them all."""
+        Failure names them all. Returns the minutes (UTC) that changed, by gold table."""
         valid = {name: one.valid for name, one in found.items()}
-        work: dict[str, Future[None]] = {}
+        work: dict[str, Future[list[datetime]] | Future[None]] = {}
         for metric in self._metrics:
             work[metric.table.name] = self._pool.submit(self._commit_metric, metric, valid, app, batch_id)
         for flow in self._ingests:
@@ -172,9 +189,10 @@ class Scan:
         for forward, forwarder in self._forwards:
             work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name])
         causes: dict[str, BaseException] = {}
+        changed: dict[str, list[datetime]] = {}
         for name, future in work.items():
             try:
-                future.result()
+                changed[name] = future.result() or []
             except Exception as error:
                 causes[name.split(":")[0]] = error
         if causes:
@@ -182,6 +200,7 @@ class Scan:
             raise next(iter(causes.values()))
         restated = [restatements(self.name, batch_id, flow.table, late[flow.table.name]) for flow in self._ingests]
         self._lake.append(RESTATEMENTS, pa.concat_tables(restated), _txn(app, RESTATEMENTS, batch_id))
+        return {metric.table.name: changed[metric.table.name] for metric in self._metrics}
 
     def _commit_topic(self, flow: Ingest, found: Fates, app: str, batch_id: int) -> None:
         """Bronze, quarantine, silver, in that order: what silver holds, bronze can always rebuild."""
@@ -189,13 +208,15 @@ class Scan:
             self._lake.append(table, rows, _txn(app, table, batch_id))
         self._seen[flow.table.name].remember(found.valid)
 
-    def _commit_metric(self, metric: Metric, valid: Mapping[str, pa.Table], app: str, batch_id: int) -> None:
+    def _commit_metric(self, metric: Metric, valid: Mapping[str, pa.Table], app: str, batch_id: int) -> list[datetime]:
         new = [valid[reads.table.name] for reads in metric.reads]
         if not any(rows.num_rows for rows in new):
-            return
+            return []
         if metric.table.written is Written.REPLACE:
             new = self._minutes.touched(metric.reads, valid)
-        self._lake.upsert(metric.table, self._computed(metric, new), _txn(app, metric.table, batch_id))
+        rows = self._computed(metric, new)
+        self._lake.upsert(metric.table, rows, _txn(app, metric.table, batch_id))
+        return [minute.astimezone(UTC) for minute in pc.unique(rows[WINDOW]).to_pylist()]
 
     def _computed(self, metric: Metric, inputs: Sequence[pa.Table]) -> pa.Table:
         return self._gold[metric.table.name].run(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from promolake.engine.whole_file import write_whole
+from promolake.whole_file import write_whole
 
 
 class StoppedTables:

@@ -1,0 +1,1 @@
+"""From figures to people: rule -> alert -> outbox -> channels."""

@@ -1,0 +1,136 @@
+"""A rule's samples: one per minute of event time and combination of labels, computed by DuckDB from rows of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from promolake.alerts.rules import Condition, Rule
+from promolake.core.errors import SettingsError
+from promolake.core.table import Table
+
+MINUTE = timedelta(minutes=1)
+NO_DATA_REACH = timedelta(hours=1)
+"""A no_data rule knows of the labels that reported within so long before its limit."""
+
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a rule sees of one combination of labels in one minute."""
+
+    window: datetime
+    labels: Labels
+    value: float | None
+    hot: bool
+    cool: bool
+
+
+def time_column(table: Table) -> str:
+    """The column that says which minute a row belongs to: its window, or when its batch was cut."""
+    return "window_start" if "window_start" in table.column_names else "ingested_at"
+
+
+def reach(rule: Rule) -> timedelta:
+    """How far before a minute the rows reach that its samples are computed from."""
+    return rule.no_data + NO_DATA_REACH if rule.no_data else rule.baseline or timedelta()
+
+
+class Samples:
+    """Asks rules of rows. One connection, in UTC, with no access to files or settings."""
+
+    def __init__(self) -> None:
+        self._duckdb = duckdb.connect(":memory:")
+        for setting in ("SET TimeZone = 'UTC'", "SET threads = 1", "SET enable_external_access = false", "SET lock_configuration = true"):
+            self._duckdb.execute(setting)
+
+    def close(self) -> None:
+        self._duckdb.close()
+
+    def of(self, rule: Rule, condition: Condition, table: Table, rows: pa.Table, minutes: Iterable[datetime]) -> list[Sample]:
+        """The samples of the minutes (UTC). `rows` has the table's rows of them and of what `reach` adds before."""
+        wanted = list(minutes)
+        if not wanted:
+            return []
+        self._duckdb.register("rows", rows)
+        self._duckdb.register("minutes", pa.table({"minute": pa.array(wanted, pa.timestamp("us", "UTC"))}))
+        try:
+            found = self._duckdb.sql(_sql(rule, condition, table)).to_arrow_table()
+        finally:
+            self._duckdb.unregister("rows")
+            self._duckdb.unregister("minutes")
+        return [_sample(row, rule) for row in found.to_pylist()]
+
+    def check(self, rule: Rule, table: Table) -> None:
+        """Raises SettingsError when the rule's SQL does not fit the table, in any phase."""
+        columns = ", ".join(f'"{column.name}" {_duckdb_type(column.type)}' for column in table.columns)
+        self._duckdb.execute(f"CREATE OR REPLACE TABLE rows ({columns})")
+        self._duckdb.execute("CREATE OR REPLACE TABLE minutes (minute TIMESTAMPTZ)")
+        try:
+            for phase in (None, *rule.phases):
+                self._duckdb.execute(_sql(rule, rule.in_phase(phase), table)).fetchall()
+        except duckdb.Error as error:
+            said = str(error).splitlines()[0].replace("rows", table.name)
+            raise SettingsError(f"{rule.alert}: {said}.", f"Columns of {table.name}: {', '.join(table.column_names)}.") from None
+        finally:
+            self._duckdb.execute("DROP TABLE IF EXISTS rows; DROP TABLE IF EXISTS minutes")
+
+
+def rows_behind(rule: Rule, table: Table, labels: Labels, window: datetime) -> str:
+    """An SQL statement that shows the rows a firing is about."""
+    when = time_column(table)
+    low = window - rule.no_data if rule.no_data else window
+    conditions = [f"{when} >= TIMESTAMP '{_literal(low)}'", f"{when} < TIMESTAMP '{_literal(window + MINUTE)}'"]
+    conditions += [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in zip(rule.by, labels, strict=True)]
+    if rule.where:
+        conditions.append(f"({rule.where})")
+    return f"SELECT * FROM {table.name} WHERE {' AND '.join(conditions)}"
+
+
+def _sql(rule: Rule, condition: Condition, table: Table) -> str:
+    by = [f'"{name}"' for name in rule.by]
+    window = f"date_trunc('minute', {time_column(table)})"
+    where = f"WHERE ({rule.where})" if rule.where else ""
+    keys = ", ".join(['"w"', *by])
+    labels = "".join(f", {name}" for name in by)
+    if rule.no_data:
+        silent = f"INTERVAL {int(rule.no_data.total_seconds())} SECOND"
+        seen = f"INTERVAL {int(reach(rule).total_seconds())} SECOND"
+        grouped = f"GROUP BY {', '.join(['m.minute', *by])}"
+        return (
+            f"WITH seen AS (SELECT DISTINCT {window} AS w{labels} FROM rows {where}) "
+            f"SELECT m.minute AS w{labels}, date_diff('second', max(w), m.minute) AS value, max(w) <= m.minute - {silent} AS hot, "
+            f"max(w) > m.minute - {silent} AS cool FROM minutes m JOIN seen ON w <= m.minute AND w > m.minute - {seen} {grouped}"
+        )
+    sample = f"SELECT {window} AS w{labels}, CAST(({rule.value}) AS DOUBLE) AS value FROM rows {where} GROUP BY {keys}"
+    baseline, count = "NULL::DOUBLE", "0"
+    if rule.baseline:
+        partition = f"PARTITION BY {', '.join(by)} " if by else ""
+        before = f"RANGE BETWEEN INTERVAL {int(rule.baseline.total_seconds())} SECOND PRECEDING AND INTERVAL 1 SECOND PRECEDING"
+        baseline, count = (f"{figure}(value) OVER ({partition}ORDER BY w {before})" for figure in ("avg", "count"))
+    hot = f"coalesce(({condition.expr}), false)"
+    cool = f"coalesce(({condition.clear}), false)" if condition.clear else f"NOT {hot}"
+    return (
+        f"WITH sample AS ({sample}), compared AS (SELECT *, {baseline} AS baseline, {count} AS baseline_count FROM sample), "
+        f"judged AS (SELECT *, {hot} AS hot, {cool} AS cool FROM compared) "
+        f"SELECT w{labels}, value, hot, cool FROM judged WHERE w IN (SELECT minute FROM minutes)"
+    )
+
+
+def _sample(row: dict[str, Any], rule: Rule) -> Sample:
+    labels = tuple("" if row[name] is None else str(row[name]) for name in rule.by)
+    return Sample(row["w"].astimezone(UTC), labels, row["value"], row["hot"], row["cool"])
+
+
+def _duckdb_type(ddl: str) -> str:
+    return {"string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "binary": "BLOB"}.get(ddl, ddl.upper())
+
+
+def _literal(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,177 @@
+"""The watcher in the micro-batch: evaluates the rules and writes ops.alerts and ops.alert_states, each under the batch's transaction."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from promolake.alerts.evaluating import Standing, evaluated
+from promolake.alerts.message import Transition
+from promolake.alerts.rules import AlertsFile, load
+from promolake.alerts.samples import Samples, time_column
+from promolake.alerts.states import INACTIVE, State
+from promolake.alerts.tables import ALERTS, STATES
+from promolake.core.errors import SettingsError
+from promolake.core.table import Table
+from promolake.core.watch import Lake
+
+LOOKED = "looked"
+_ALERT = re.compile(r"\s*-?\s*alert:\s*\"?(\w+)")
+
+
+class AlertWatch:
+    """The rules of `file` over `sources` (tables by name). The file is read again when it has changed; a wrong one changes nothing."""
+
+    name = ALERTS.name
+    tables = (ALERTS, STATES)
+
+    def __init__(self, file: Path, sources: Mapping[str, Table], say: Callable[[str], None]) -> None:
+        self._path = file
+        self._sources = sources
+        self._say = say
+        self._samples = Samples()
+        self._changed_at = 0
+        self._file = self._loaded()
+        self._standing: dict[str, Standing] | None = None
+        self._newest: dict[str, datetime] = {}
+
+    def close(self) -> None:
+        self._samples.close()
+
+    def forget(self) -> None:
+        self._standing = None
+        self._newest = {}
+
+    def look(self, lake: Lake, changed: Mapping[str, list[datetime]], taken_at: datetime, txn: Callable[[Table], Any]) -> None:
+        """Writes transitions first, standings last: a replay of a batch that died between the two finds the same transitions again."""
+        self._reload()
+        standing = self._read_standing(lake) if self._standing is None else self._standing
+        newest = max((max(minutes) for minutes in changed.values() if minutes), default=None)
+        if newest is None:
+            return
+        after, transitions = dict(standing), []
+
+        def rows(table: Table, columns: Iterable[str], low: datetime, high: datetime) -> pa.Table:
+            when = time_column(table)
+            return lake.read(table, columns, f"{when} >= '{low.isoformat()}' AND {when} < '{high.isoformat()}'")
+
+        for rule in self._file.rules:
+            table = self._sources[rule.table]
+            minutes = changed.get(table.name, ())
+            # A silence is measured against every source; any other rule against its own table's time.
+            youngest = newest if rule.no_data else max(minutes, default=None)
+            if youngest is None:
+                continue
+            youngest = self._newest[rule.alert] = max(youngest, self._newest.get(rule.alert, youngest))
+            before = standing.get(rule.alert, Standing())
+            after[rule.alert], found = evaluated(rule, self._file, table, before, minutes, youngest, rows, self._samples)
+            transitions += found
+        lake.append(ALERTS, _alert_rows(transitions, taken_at), txn(ALERTS))
+        lake.upsert(STATES, _state_rows(standing, after), txn(STATES))
+        self._standing = after
+
+    def _loaded(self) -> AlertsFile:
+        self._changed_at = self._path.stat().st_mtime_ns
+        file = load(self._path)
+        check(file, self._sources, self._path)
+        return file
+
+    def _reload(self) -> None:
+        try:
+            if self._path.stat().st_mtime_ns != self._changed_at:
+                self._file = self._loaded()
+                self._say(f"{self._path} was read again")
+        except (SettingsError, OSError) as error:
+            self._say(f"{error} The rules before it stay in force.")
+
+    def _read_standing(self, lake: Lake) -> dict[str, Standing]:
+        found: dict[str, Standing] = {}
+        for row in lake.read(STATES, STATES.column_names).to_pylist():
+            standing = found.setdefault(row["alert"], Standing())
+            if row["status"] == LOOKED:
+                standing.looked = row["since"].astimezone(UTC)
+            elif row["status"] != INACTIVE:
+                times = {name: row[name] and row[name].astimezone(UTC) for name in ("since", "last_hot", "fired_at")}
+                standing.states[tuple(json.loads(row["labels"]))] = State(row["status"], value=row["value"], **times)
+        return found
+
+
+def check(file: AlertsFile, sources: Mapping[str, Table], path: Path) -> None:
+    """Raises SettingsError, with file and line, for a rule over a table or column that is not there, or with wrong SQL or templates."""
+    from promolake.alerts.evaluating import rendered
+
+    samples = Samples()
+    lines = {f"{match[1]}": n for n, line in enumerate(path.read_text().splitlines(), 1) if (match := _ALERT.match(line))}
+    try:
+        for rule in file.rules:
+            where = f"{path}:{lines.get(rule.alert, 1)}"
+            if rule.table not in sources:
+                raise SettingsError(f"{where}: {rule.alert}: there is no table {rule.table}.", f"Tables: {', '.join(sorted(sources))}.")
+            try:
+                samples.check(rule, sources[rule.table])
+                words = {"value": 0.0, "labels": dict.fromkeys((*rule.by, *rule.labels, "alertname"), "")}
+                for text in rule.annotations.values():
+                    rendered(text, words)
+            except SettingsError as error:
+                raise SettingsError(f"{where}: {error.what}", error.remedy) from None
+            except Exception as error:
+                raise SettingsError(f"{where}: {rule.alert}: {error}.", "Correct its annotations.") from None
+    finally:
+        samples.close()
+
+
+def _alert_rows(transitions: Iterable[Transition], taken_at: datetime) -> pa.Table:
+    times, text = pa.timestamp("us", "UTC"), pa.string()
+    rows = [
+        {
+            "alert_id": one.id,
+            "fingerprint": one.fingerprint,
+            "alert": one.name,
+            "status": one.status,
+            "labels": json.dumps(one.labels, sort_keys=True, ensure_ascii=False),
+            "annotations": json.dumps(one.annotations, sort_keys=True, ensure_ascii=False),
+            "value": one.value,
+            "starts_at": one.starts_at,
+            "ends_at": one.ends_at,
+            "rows_sql": one.rows_sql,
+            "ingested_at": taken_at,
+        }
+        for one in transitions
+    ]
+    types = {"value": pa.float64(), "starts_at": times, "ends_at": times, "ingested_at": times}
+    return pa.Table.from_pylist(rows, pa.schema([(name, types.get(name, text)) for name in ALERTS.column_names]))
+
+
+def _state_rows(before: Mapping[str, Standing], after: Mapping[str, Standing]) -> pa.Table:
+    """One row for every alert or rule that stands otherwise than before."""
+    rows = []
+    for alert, now in after.items():
+        then = before.get(alert, Standing())
+        for labels in sorted({*then.states, *now.states}):
+            if then.states.get(labels) != (state := now.states.get(labels)):
+                rows.append(_state_row(alert, json.dumps(labels, ensure_ascii=False), state))
+        if now.looked != then.looked:
+            rows.append({"alert": alert, "labels": "", "status": LOOKED, "since": now.looked})
+    times, text = pa.timestamp("us", "UTC"), pa.string()
+    types = {"since": times, "last_hot": times, "fired_at": times, "value": pa.float64()}
+    return pa.Table.from_pylist(rows, pa.schema([(name, types.get(name, text)) for name in STATES.column_names]))
+
+
+def _state_row(alert: str, labels: str, state: State | None) -> dict[str, Any]:
+    if state is None:
+        return {"alert": alert, "labels": labels, "status": INACTIVE}
+    return {
+        "alert": alert,
+        "labels": labels,
+        "status": state.status,
+        "since": state.since,
+        "last_hot": state.last_hot,
+        "fired_at": state.fired_at,
+        "value": state.value,
+    }
