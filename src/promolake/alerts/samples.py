@@ -71,8 +71,11 @@ class Samples:
         """Raises SettingsError when the rule's SQL does not fit the table, in any phase."""
         columns = ", ".join(f'"{column.name}" {_duckdb_type(column.type)}' for column in table.columns)
         self._duckdb.execute(f"CREATE OR REPLACE TABLE rows ({columns})")
+        self._duckdb.execute("INSERT INTO rows DEFAULT VALUES")  # some SQL is found wrong only when it meets a row
         self._duckdb.execute("CREATE OR REPLACE TABLE minutes (minute TIMESTAMPTZ)")
         try:
+            if unknown := {*rule.by} - {*table.column_names}:
+                raise duckdb.BinderException(f"{', '.join(sorted(unknown))} is no column")
             for phase in (None, *rule.phases):
                 self._duckdb.execute(_sql(rule, rule.in_phase(phase), table)).fetchall()
         except duckdb.Error as error:

@@ -13,6 +13,7 @@ from promolake.alerts.message import Message, Refused, TryLater
 from promolake.alerts.secret import Secret
 
 TOO_FAST = {"isv.BUSINESS_LIMIT_CONTROL", "Throttling", "Throttling.User", "isp.SYSTEM_ERROR", "ServiceUnavailable"}
+NO_ANSWER = "UnretryableException"  # the SDK's own word for a far end that gave no proper answer
 LONGEST = 35  # characters a template's variable takes
 
 
@@ -55,7 +56,7 @@ class AliyunSms(Channel):
             answer = Client(config).send_sms(request)
         except Exception as error:  # the SDK raises its own and its HTTP library's
             code = str(getattr(error, "code", "") or type(error).__name__)
-            if code in TOO_FAST or not hasattr(error, "code"):
+            if code in TOO_FAST or code == NO_ANSWER or not hasattr(error, "code"):
                 raise TryLater(f"{address.netloc}: {code}") from None
             raise Refused(f"{address.netloc} answered {code}") from None
         code = answer.body.code or ""
