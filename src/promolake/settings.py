@@ -95,6 +95,11 @@ class Settings(BaseSettings):
         return self.home / "lake"
 
     @property
+    def alerts_on(self) -> bool:
+        """Whether there are rules to evaluate: not when nothing stands at the default place."""
+        return self.alerts.enabled and (self.alerts.file is not None or self.alerts_file.exists())
+
+    @property
     def alerts_file(self) -> Path:
         return self.alerts.file or conf_directory() / "alerts.yaml"
 

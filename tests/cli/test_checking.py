@@ -68,4 +68,4 @@ def test_every_problem_is_named_and_not_only_the_first(tmp_path: Path, monkeypat
     assert "wrong.yaml" in found[1]
     assert found[2].startswith("deltalake is 1.")
     assert found[2].endswith(", not 0.0.1. Run make install.")
-    assert len(passed) == 3
+    assert len(passed) == 4

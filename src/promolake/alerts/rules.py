@@ -25,7 +25,7 @@ class _Section(BaseModel):
 class Condition(_Section):
     """When a rule is hot, when it has cooled down, and for how long either must last. Also what a phase may override."""
 
-    expr: str = Field("", description="SQL condition over `value`, `baseline`, `baseline_count` and the labels: the rule is hot.")
+    expr: str = Field("", description="SQL condition over `value`, `baseline` and its like, and the labels: the rule is hot.")
     clear: str = Field("", description="SQL condition: a firing alert has cooled down. Empty: when `expr` no longer holds.")
     for_: Duration = Field(ZERO, alias="for", description="How long it must be hot before it fires.")
     keep_firing_for: Duration = Field(ZERO, description="How long it must have cooled down before it is resolved.")
@@ -41,7 +41,7 @@ class Rule(Condition):
     value: str = Field("", description="SQL aggregate over the rows of a minute and labels.")
     baseline: Duration | None = Field(
         None,
-        description="Makes `baseline`, the mean of `value` over so long before, known to `expr`; `baseline_count`, of how many samples.",
+        description="Makes known: `baseline`, the mean of `value` over so long before, `baseline_stddev`, `baseline_count`.",
     )
     early: bool = Field(False, description="May fire before the minute is over: right for figures that only grow.")
     no_data: Duration | None = Field(None, description="Instead of `expr`: hot when nothing has come for so long.")

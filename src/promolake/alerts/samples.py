@@ -112,15 +112,17 @@ def _sql(rule: Rule, condition: Condition, table: Table) -> str:
             f"max(w) > m.minute - {silent} AS cool FROM minutes m JOIN seen ON w <= m.minute AND w > m.minute - {seen} {grouped}"
         )
     sample = f"SELECT {window} AS w{labels}, CAST(({rule.value}) AS DOUBLE) AS value FROM rows {where} GROUP BY {keys}"
-    baseline, count = "NULL::DOUBLE", "0"
+    baseline, spread, count = "NULL::DOUBLE", "NULL::DOUBLE", "0"
     if rule.baseline:
         partition = f"PARTITION BY {', '.join(by)} " if by else ""
         before = f"RANGE BETWEEN INTERVAL {int(rule.baseline.total_seconds())} SECOND PRECEDING AND INTERVAL 1 SECOND PRECEDING"
-        baseline, count = (f"{figure}(value) OVER ({partition}ORDER BY w {before})" for figure in ("avg", "count"))
+        window = f"({partition}ORDER BY w {before})"
+        baseline, spread, count = (f"{figure}(value) OVER {window}" for figure in ("avg", "stddev_pop", "count"))
     hot = f"coalesce(({condition.expr}), false)"
     cool = f"coalesce(({condition.clear}), false)" if condition.clear else f"NOT {hot}"
     return (
-        f"WITH sample AS ({sample}), compared AS (SELECT *, {baseline} AS baseline, {count} AS baseline_count FROM sample), "
+        f"WITH sample AS ({sample}), compared AS (SELECT *, {baseline} AS baseline, {spread} AS baseline_stddev, "
+        f"{count} AS baseline_count FROM sample), "
         f"judged AS (SELECT *, {hot} AS hot, {cool} AS cool FROM compared) "
         f"SELECT w{labels}, value, hot, cool FROM judged WHERE w IN (SELECT minute FROM minutes)"
     )

@@ -22,7 +22,7 @@ from promolake.core.table import Table
 from promolake.core.watch import Lake
 
 LOOKED = "looked"
-_ALERT = re.compile(r"\s*-?\s*alert:\s*\"?(\w+)")
+_ALERT = re.compile(r"[\s{-]*alert:\s*\"?(\w+)")
 
 
 class AlertWatch:

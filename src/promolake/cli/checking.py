@@ -52,7 +52,10 @@ def _alerts(home: Path | None) -> str:
     from promolake.alerts.watch import check
     from promolake.cli.alerting import sources
 
-    path = configuration.load(home).alerts_file
+    settings = configuration.load(home)
+    if not settings.alerts_on:
+        return "alerts are off"
+    path = settings.alerts_file
     file = rules.load(path)
     check(file, sources(), path)
     channels = [channel.name for receiver in file.receivers for channel in receiver.channels]

@@ -36,7 +36,7 @@ def run(
     configuration.writable_home(settings)
     with writing(settings.home, flows.tables):
         pass  # a second process is refused before anything is started for it
-    watching = settings.alerts.enabled and bool(flows.ingests) and not once
+    watching = settings.alerts_on and bool(flows.ingests) and not once
     watchers = [AlertWatch(settings.alerts_file, sources(), say)] if watching else []
     with reachable(settings, say) as bootstrap, dispatching(settings) if watching else nullcontext():
         runner = Runner(settings, bootstrap, session(settings, f"promolake-{query}", say), flows, query, say, watchers)

@@ -226,7 +226,9 @@ class Runner:
             self._say(f"{flow} failed in batch {failure.batch_id}: {named(cause)}")
         whole = False
         for flow in given_up:
-            if isinstance(part, Scan) and part.leave_out(flow):
+            if isinstance(part, Scan) and flow in {watcher.name for watcher in self._watchers} and part.leave_out(flow):
+                self._say(f"STOPPED: {flow} is left out until the next start; the others go on")
+            elif isinstance(part, Scan) and part.leave_out(flow):
                 self._stopped.add(flow, failure.batch_id, named(failure.causes[flow]))
                 self._say(f"STOPPED: {flow} is left out; the others go on. Mend it, then: promolake rebuild {flow}")
             else:

@@ -1,0 +1,109 @@
+"""A watcher in the micro-batch: it sees what each batch changed, once, and when it fails the others go on."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyspark.sql import SparkSession
+
+from day import STREAMED, Day, settings_for
+from promolake.alerts.tables import ALERTS
+from promolake.alerts.watch import AlertWatch
+from promolake.cli.alerting import sources
+from promolake.core.errors import FlowFailed
+from promolake.core.table import Column, Table
+from promolake.engine import supervision
+from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.ledger import LEDGER
+from promolake.engine.runner import Runner, chosen
+from promolake.gold.requests_per_ip_per_minute import TABLE
+
+FLOWS = chosen(STREAMED, [TABLE.name])
+pytestmark = pytest.mark.spark
+
+
+class Notes:
+    """Writes down what it is shown."""
+
+    name = "ops.notes"
+    tables = (Table("ops.notes", "What a watcher saw.", (Column("minute", "timestamp", "A minute that changed."),)),)
+
+    def __init__(self, failing: bool = False) -> None:
+        self.seen: list[tuple[dict[str, list[datetime]], datetime]] = []
+        self.failing = failing
+        self.forgot = 0
+
+    def look(self, lake: Any, changed: Mapping[str, list[datetime]], taken_at: datetime, txn: Callable[[Table], Any]) -> None:
+        self.seen.append((dict(changed), taken_at))
+        if self.failing:
+            raise RuntimeError("the watcher's own fault")
+        rows = pa.table({"minute": pa.array(changed[TABLE.name], pa.timestamp("us", "UTC"))})
+        assert lake.append(self.tables[0], rows, txn(self.tables[0])) == bool(rows)
+
+    def forget(self) -> None:
+        self.forgot += 1
+
+
+def run(home: Path, day: Day, spark: SparkSession, watcher: Any) -> Lakehouse:
+    settings = settings_for(home, records_per_batch=20)
+    Runner(settings, day.bootstrap, spark, FLOWS, "main", print, [watcher]).run(once=True)
+    return Lakehouse(settings.lake)
+
+
+def test_a_watcher_sees_every_minute_that_changed_and_the_ledger_after_gold_holds_it(day: Day, spark: SparkSession, tmp_path: Path) -> None:
+    notes = Notes()
+    lake = run(tmp_path, day, spark, notes)
+    assert len(notes.seen) > 2
+    shown = {minute for changed, _ in notes.seen for minute in changed[TABLE.name]}
+    assert shown == {minute.astimezone(UTC) for minute in pc.unique(lake.read(TABLE, ("window_start",))["window_start"]).to_pylist()}
+    for changed, taken_at in notes.seen:
+        assert changed[LEDGER.name] == [taken_at.replace(second=0, microsecond=0)]
+    noted = lake.read(Notes.tables[0], ("minute",)).num_rows
+    assert noted == sum(len(changed[TABLE.name]) for changed, _ in notes.seen)
+
+
+def test_a_watcher_that_always_fails_is_left_out_and_gold_is_whole(
+    day: Day, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "backoff", lambda waits: 0.0)
+    undisturbed = run(tmp_path / "calm", day, spark, Notes())
+    notes = Notes(failing=True)
+    with pytest.raises(FlowFailed, match=r"ops\.notes"):
+        run(tmp_path / "failing", day, spark, notes)
+    assert len(notes.seen) == 3 == notes.forgot, "tried three times with the same batch"
+    assert notes.seen[0] == notes.seen[1] == notes.seen[2]
+    order = [(name, "ascending") for name in TABLE.grain]
+    columns = TABLE.column_names
+    failing = Lakehouse(tmp_path / "failing" / "lake").read(TABLE, columns).sort_by(order)
+    assert failing == undisturbed.read(TABLE, columns).sort_by(order)
+
+
+RULES = """
+groups:
+  - name: g
+    rules:
+      - {alert: Busy, table: gold.requests_per_ip_per_minute, by: [ip], value: sum(request_count), expr: value >= 1, early: true}
+route: {receiver: none}
+receivers: [{name: none, channels: []}]
+"""
+
+
+def test_records_in_kafka_become_alerts_whose_sql_shows_the_rows_behind_them(day: Day, spark: SparkSession, tmp_path: Path) -> None:
+    file = tmp_path / "alerts.yaml"
+    file.write_text(RULES)
+    lake = run(tmp_path / "home", day, spark, AlertWatch(file, sources(), print))
+    alerts = lake.read(ALERTS, ALERTS.column_names).to_pylist()
+    assert len({row["alert_id"] for row in alerts}) == len(alerts) > 0
+    gold = defaultdict(int)
+    for row in lake.read(TABLE, ("ip", "window_start", "request_count")).to_pylist():
+        gold[f"ip = '{row['ip']}'", row["window_start"]] += row["request_count"]
+    for row in alerts:
+        if row["status"] == "firing":
+            assert gold[row["rows_sql"].rpartition(" AND ")[2], row["starts_at"]] >= row["value"] >= 1
