@@ -70,7 +70,7 @@ class Shop:
 
     def stream(self) -> None:
         """What the streaming query alone does, without the settling."""
-        query = JoinQuery(FLOW, join_session(self._spark), self.lake)
+        query = JoinQuery(FLOW, join_session(self._spark), self.lake, self.settings.home / "spool" / "joins")
         query.start(self.settings.checkpoint(query.name), {"availableNow": True}).awaitTermination(120)
 
     def matches(self) -> dict[str, tuple[Any, ...]]:

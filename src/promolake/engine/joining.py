@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from promolake.core.flow import Join
 from promolake.engine.arrow import conformed
 from promolake.engine.gate import Gate
 from promolake.engine.lakehouse import Lakehouse, Txn, sql_time
+from promolake.engine.prepared import Prepared
 from promolake.engine.supervision import Failure
 
 
 class JoinQuery:
     """One Join as a streaming query: what it emits is settled with the rows that stand, and takes their place."""
 
-    def __init__(self, join: Join, spark: SparkSession, lake: Lakehouse) -> None:
+    def __init__(self, join: Join, spark: SparkSession, lake: Lakehouse, spool: Path) -> None:
         self._join = join
+        self._spool = spool
+        self._settled = Prepared(spark, spool, "settled", [join.table.ddl], join.settled)
         self.gate = Gate()
         self.failure: Failure | None = None
         self._spark = spark
@@ -30,6 +34,9 @@ class JoinQuery:
     @property
     def name(self) -> str:
         return self._join.table.short
+
+    def close(self) -> None:
+        shutil.rmtree(self._spool, ignore_errors=True)
 
     @property
     def reads(self) -> set[str]:
@@ -49,7 +56,7 @@ class JoinQuery:
         lake.create([self._join.table])
         for reads in self._join.reads:
             lake.append(reads.table, examples[reads.table.name], Txn(self.name, 0))
-        JoinQuery(self._join, self._spark, lake).start(stage / "checkpoint", {"availableNow": True}).awaitTermination()
+        JoinQuery(self._join, self._spark, lake, stage / "spool").start(stage / "checkpoint", {"availableNow": True}).awaitTermination()
 
     def _stream(self, name: str, path: str) -> DataFrame:
         # A rebuilt silver table is replaced in one commit; the stream passes over it and goes on behind.
@@ -70,8 +77,7 @@ class JoinQuery:
             return
         app = f"{self.name}@{frame.sparkSession.sparkContext.getLocalProperty('sql.streaming.queryId')}"
         standing = self._standing(candidates)
-        both = frame.sparkSession.createDataFrame(pa.concat_tables([candidates, standing])).coalesce(1)  # small: no shuffle
-        rows = self._join.settled(both).toArrow()
+        rows = self._settled.run(pa.concat_tables([candidates, standing]))
         self._lake.upsert(self._join.table, rows, Txn(app, batch_id))
 
     def _standing(self, candidates: pa.Table) -> pa.Table:

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from promolake.core.errors import FlowFailed, SettingsError
-from promolake.core.flow import Hallway, Join
+from promolake.core.flow import Hallway
 from promolake.core.table import Table
 from promolake.core.watch import Watcher
 from promolake.engine import kafka
@@ -111,8 +111,15 @@ class Runner:
         self._stopping.set()
 
     def close(self) -> None:
-        """Ends Spark before the interpreter does: the other way round the process may die with an abort (performance.md)."""
+        """Ends Spark before the interpreter does: the other way round the process may die with an abort (performance.md).
+
+        The JVM is waited for as well: while it lives, py4j's threads keep what the batches used until after the interpreter has gone.
+        """
+        gateway = self._spark.sparkContext._gateway
         self._spark.stop()
+        if jvm := getattr(gateway, "proc", None):  # none under spark-submit, where the JVM is the parent
+            jvm.stdin.close()
+            jvm.wait(timeout=20)
 
     def run(self, once: bool = False) -> None:
         """Runs until `stop`, or with `once` until all there is has been taken and the joins are exact.
@@ -147,7 +154,8 @@ class Runner:
             with self._scan() as scan:
                 stopped += self._go([scan], {"availableNow": True}, {})
         if self._flows.joins and not self._stopping.is_set():
-            stopped += self._go([self._joining(join) for join in self._flows.joins], {}, {"availableNow": True})
+            with self._joins() as joins:
+                stopped += self._go(joins, {}, {"availableNow": True})
             settler = Settler(self.lake, self._settings.home / "state" / "settled.json")
             for join in self._flows.joins:
                 settler.settle(join)
@@ -158,12 +166,13 @@ class Runner:
             return
         engine = self._settings.engine
         parts: list[Scan | JoinQuery] = []
-        joins = [self._joining(join) for join in self._flows.joins]
         with ExitStack() as closing:
+            joins = closing.enter_context(self._joins())
             if self._flows.ingests:
                 scan = closing.enter_context(self._scan())
-                self._say("warming up")
-                self._warm_up(scan, joins)
+                if not any((self._settings.checkpoint(self._query) / "commits").glob("[0-9]*")):
+                    self._say("warming up")
+                    self._warm_up(scan, joins)
                 parts.append(scan)
             parts += joins
             with Maintenance(self.lake, self.tables, self._settings.maintenance, self._say):
@@ -249,8 +258,14 @@ class Runner:
             return part.start(self._bootstrap, checkpoint, self._settings.engine.max_offsets, trigger)
         return part.start(checkpoint, trigger)
 
-    def _joining(self, join: Join) -> JoinQuery:
-        return JoinQuery(join, self._join_session, self.lake)
+    @contextmanager
+    def _joins(self) -> Iterator[list[JoinQuery]]:
+        with ExitStack() as closing:
+            spool = self._settings.home / "spool"
+            joins = [JoinQuery(join, self._join_session, self.lake, spool / join.table.short) for join in self._flows.joins]
+            for join in joins:
+                closing.callback(join.close)
+            yield joins
 
     @contextmanager
     def _scan(self) -> Iterator[Scan]:

@@ -39,7 +39,7 @@ from promolake.silver.entity import parsed
 
 _DAY = timedelta(days=1)
 WARM_UP_ROWS = 100  # of each example
-WARM_UP_SECONDS = 18
+WARM_UP_SECONDS = 10
 
 
 class Scan:

@@ -48,12 +48,15 @@ _IDLE_RULES = (
     "CollapseProject RemoveRedundantAliases OptimizeCsvJsonExprs BooleanSimplification FoldablePropagation SimplifyBinaryComparison "
     "PushFoldableIntoBranches UnwrapCastInBinaryComparison ReplaceNullWithFalseInPredicate ReorderAssociativeOperator SimplifyConditionals"
 )
-_SCAN = _STREAM | {
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.subexpressionElimination.enabled": "false",
-    "spark.sql.optimizer.excludedRules": ",".join(f"org.apache.spark.sql.catalyst.optimizer.{rule}" for rule in _IDLE_RULES.split()),
-}
+_INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+_SCAN = (
+    _STREAM
+    | _INTERPRETED
+    | {
+        "spark.sql.subexpressionElimination.enabled": "false",
+        "spark.sql.optimizer.excludedRules": ",".join(f"org.apache.spark.sql.catalyst.optimizer.{rule}" for rule in _IDLE_RULES.split()),
+    }
+)
 
 
 def session(settings: Settings, name: str, say: Callable[[str], None]) -> SparkSession:
@@ -87,7 +90,7 @@ def join_session(spark: SparkSession) -> SparkSession:
     if not spark.sparkContext.master.startswith("local"):
         return _with(spark.newSession(), _STREAM)
     half = max(1, spark.sparkContext.defaultParallelism // 2)
-    return _with(spark.newSession(), _STREAM | {"spark.sql.shuffle.partitions": str(half)})
+    return _with(spark.newSession(), _STREAM | _INTERPRETED | {"spark.sql.shuffle.partitions": str(half)})
 
 
 def _with(spark: SparkSession, options: dict[str, str]) -> SparkSession:
