@@ -2,7 +2,7 @@
 
 import sys
 
-from promolake.cli import main
+from promolake.cli.__main__ import process
 
 home = sys.argv[1:3] if sys.argv[1:2] == ["--home"] else []
-sys.exit(main([*home, "run", *sys.argv[1 + len(home) :]]))
+process([*home, "run", *sys.argv[1 + len(home) :]])

@@ -50,7 +50,7 @@ def outcome(rule_name: str, name: str) -> tuple[int, int, int]:
         first, last = max(0, int((low - START) / MINUTE)), max(0, int((high - START) / MINUTE))
         return gold.slice(first, last - first)
 
-    episodes = fired(replayed(rule, file, TABLE, START, end, between), end)
+    episodes = fired(replayed(rule, file, TABLE, START, end, between), rule, end)
     places = {time: n for n, (time, _) in enumerate(samples)}
     labelled = json.loads((DATA / "combined_windows.json").read_text())[f"realAWSCloudwatch/{name}.csv"]
     windows = [tuple(places[edge[:19]] for edge in window) for window in labelled]

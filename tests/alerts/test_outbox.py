@@ -148,8 +148,25 @@ def test_an_alert_held_back_until_it_is_over_is_told_to_nobody_and_the_ledger_sa
     box.take(10, row("a", "resolved"))
     box.hold = lambda _: ""
     box.flush(70)
-    assert ["a-0-firing"] not in box.sent(70)
+    sent = box.sent(70)
+    assert ["a-0-firing"] not in sent
+    assert sent == [], "nor is the end told of what nobody was told had begun"
     assert {(one["notification_id"], one["outcome"]) for one in box.outbox.history(10)} >= {("a-0-firing", "silenced")}
+
+
+def test_the_end_of_an_alert_that_was_told_is_told_after_others_of_its_group_are_over(box: Box) -> None:
+    box.take(0, row("a"), row("b"))
+    box.flush(5)
+    box.sent(5)
+    box.take(10, row("b", "resolved"))
+    box.flush(65)
+    assert box.sent(65) == [["b-0-resolved"]]
+    box.take(70, row("a", "resolved"))
+    box.flush(125)
+    assert box.sent(125) == [["a-0-resolved"]]
+    box.take(200, row("a", minute=9))
+    box.flush(205)
+    assert box.sent(205) == [["a-9-firing"]]
 
 
 def test_an_alert_about_long_ago_is_noted_and_told_to_nobody(box: Box) -> None:

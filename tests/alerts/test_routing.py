@@ -81,6 +81,12 @@ def test_a_silence_holds_from_its_beginning_until_before_its_end(tmp_path: Path)
 SHIPPED = Path("conf/alerts.yaml")
 
 
+def test_the_shipped_rules_are_thirteen_and_every_one_has_a_severity_and_a_summary() -> None:
+    rules = load(SHIPPED).rules
+    assert len(rules) == 13
+    assert all("severity" in rule.labels and "summary" in rule.annotations for rule in rules)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -89,14 +95,10 @@ SHIPPED = Path("conf/alerts.yaml")
         ("receiver: everybody\n", "receiver: nobody\n", "no receiver is named nobody"),
         ("alert: GmvSpike", "alert: GmvDrop", "same name"),
         ('topic="shop.orders"', "topic~shop", "no matcher"),
-        ("team=~", "team=~", ""),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(old: str, new: str, said: str, tmp_path: Path) -> None:
     text = SHIPPED.read_text()
-    if not said:
-        load(SHIPPED)
-        return
     assert old in text
     file = tmp_path / "alerts.yaml"
     file.write_text(text.replace(old, new, 1))

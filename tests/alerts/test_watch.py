@@ -51,6 +51,7 @@ class Lake:
         self.file = home / "alerts.yaml"
         self.file.write_text(RULES.replace("LIMIT", "100"))
         self.said: list[str] = []
+        self.later = timedelta(hours=1)  # after midnight the batches are cut
         self.again()
 
     def again(self) -> None:
@@ -65,7 +66,7 @@ class Lake:
         ]
         self.lake.upsert(TABLE, pa.Table.from_pylist(added, schema=arrow_schema(TABLE)), Txn("scan", number))
         minutes = sorted({row["window_start"] for row in added})
-        taken_at = MIDNIGHT + timedelta(seconds=number)
+        taken_at = MIDNIGHT + self.later + timedelta(seconds=number)
         self.watch.look(self.lake, {TABLE.name: minutes}, taken_at, lambda table: Txn(f"scan:{table.name}", number))
 
     def alerts(self) -> list[tuple[str, str, int]]:
@@ -168,6 +169,16 @@ def test_a_late_row_of_a_minute_that_is_done_with_wakes_nobody(lake: Lake) -> No
     before = lake.alerts()
     lake.batch(2, (1, "a", 1000))
     assert lake.alerts() == before
+
+
+def test_a_row_from_a_clock_that_is_ahead_ends_no_minute_and_silences_nothing(lake: Lake) -> None:
+    lake.later = timedelta(seconds=30)
+    lake.batch(0, (0, "a", 60), (9, "b", 1))
+    lake.batch(1, (0, "a", 60), (9, "b", 500))
+    assert lake.alerts() == [("IpFlood", "firing", 0)], "minute 9 is not there yet, and minute 0 is not over"
+    lake.later = timedelta(minutes=10)
+    lake.batch(2, (10, "c", 1))
+    assert ("IpFlood", "firing", 9) in lake.alerts()
 
 
 def test_a_fall_is_measured_against_the_minutes_before_and_must_last(lake: Lake) -> None:

@@ -135,3 +135,22 @@ def test_an_empty_home_says_that_nothing_fires(promolake: Promolake) -> None:
     assert "Nothing fires." in promolake("alerts", "list").out
     assert json.loads(promolake("alerts", "history", "--json").out) == []
     assert json.loads(promolake("alerts", "deliveries", "--json").out) == {"channels": {}, "tries": []}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('rows: [{window_start: "2026-11-11T00:00:00Z", ip: 192.0.2.1, request_count: COUNT}]', "rows: []"),
+        ("request_count: COUNT", "request_count: many"),
+        ("rule: IpFlood", "rule: Nothing"),
+        ("status: firing", "status: burning"),
+        ("tests:", "cases:"),
+    ],
+)
+def test_cases_that_are_none_are_refused_in_a_sentence(old: str, new: str, promolake: Promolake, tmp_path: Path, end: FarEnd) -> None:
+    assert old in CASES
+    file = tmp_path / "cases.yaml"
+    file.write_text(CASES.replace(old, new).replace("COUNT", "1"))
+    answer = promolake("alerts", "test", str(file))
+    assert answer.code == 2
+    assert "Traceback" not in answer.err

@@ -122,7 +122,7 @@ class Outbox:
             held = holding([json.loads(row["labels"]) for row in self._db.execute("SELECT labels FROM firing")])
             for group in due:
                 words = json.loads(group["policy"])
-                ready, kept = self._ready(group["group_key"], held)
+                ready, kept = self._ready(group["group_key"], held, now)
                 repeats = group["repeats"]
                 if not ready and not kept and group["sent_at"] is not None and now - group["sent_at"] >= words["repeat"]:
                     ready, repeats = self._still_firing(group["group_key"], held), repeats + 1
@@ -131,22 +131,27 @@ class Outbox:
                 self._settle(group, words, ready, kept, repeats, now)
         return made
 
-    def _ready(self, key: str, held: Held) -> tuple[list[str], bool]:
+    def _ready(self, key: str, held: Held, now: float) -> tuple[list[str], bool]:
         """The transitions to speak of, oldest first; and whether others are held back."""
         ready, kept = [], False
         query = (
             "SELECT w.alert_id, a.body, a.fingerprint, a.status, w.held FROM waiting w JOIN alerts a USING (alert_id) "
             "WHERE w.group_key = ? ORDER BY a.seq"
         )
+        told = "SELECT a.fingerprint FROM spoken s JOIN alerts a USING (alert_id) WHERE s.group_key = ? AND a.status = 'firing'"
+        known = {row["fingerprint"] for row in self._db.execute(told, (key,))}
         for row in self._db.execute(query, (key,)).fetchall():
             why = held(json.loads(json.loads(row["body"])["labels"]))
             over = self._db.execute("SELECT 1 FROM firing WHERE alert_id = ?", (row["alert_id"],)).fetchone() is None
-            if not why and not (row["held"] and (over or row["status"] == "resolved")):
+            if row["status"] == "resolved" and row["fingerprint"] not in known:
+                why = why or "untold"  # nobody was told that it fired
+            if not why and not (row["held"] and over):
                 ready.append(row["alert_id"])
-            elif over or row["status"] == "resolved":
+                known.add(row["fingerprint"])
+            elif over:
                 # What was held back and is over is told to nobody; the ledger says so.
                 self._db.execute("DELETE FROM waiting WHERE group_key = ? AND alert_id = ?", (key, row["alert_id"]))
-                self._log(row["alert_id"], "", 0, 0.0, why or row["held"], "")
+                self._log(row["alert_id"], "", 0, now, why or row["held"], "")
             else:
                 kept = True
                 self._db.execute("UPDATE waiting SET held = ? WHERE group_key = ? AND alert_id = ?", (why, key, row["alert_id"]))
@@ -181,7 +186,7 @@ class Outbox:
 
     def next_message(self, channel: str, per_minute: int, now: float) -> Message | None:
         """What the channel is to send now, or None. With its budget for the minute all but used up, everything due becomes one digest."""
-        due = self._due(channel, now)
+        due = self._due(channel, now, -1 if per_minute else 1)
         if not due:
             return None
         if per_minute:
@@ -193,9 +198,9 @@ class Outbox:
                 return self._digest(channel, due, now)
         return self._message(due[0])
 
-    def _due(self, channel: str, now: float) -> list[sqlite3.Row]:
-        query = "SELECT rowid, * FROM notifications WHERE channel = ? AND state = 'due' AND due_at <= ? ORDER BY rowid"
-        return self._db.execute(query, (channel, now)).fetchall()
+    def _due(self, channel: str, now: float, limit: int) -> list[sqlite3.Row]:
+        query = "SELECT * FROM notifications WHERE channel = ? AND state = 'due' AND due_at <= ? ORDER BY rowid LIMIT ?"
+        return self._db.execute(query, (channel, now, limit)).fetchall()
 
     def _digest(self, channel: str, due: Sequence[sqlite3.Row], now: float) -> Message:
         ids = list(dict.fromkeys(alert_id for row in due for alert_id in json.loads(row["alert_ids"])))

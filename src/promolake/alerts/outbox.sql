@@ -7,6 +7,7 @@ CREATE TABLE IF NOT EXISTS alerts (           -- every transition of ops.alerts,
     ingested_at TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS alerts_fingerprint ON alerts (fingerprint, seq);
+CREATE INDEX IF NOT EXISTS alerts_ingested_at ON alerts (ingested_at);
 CREATE TABLE IF NOT EXISTS firing (           -- what fires now
     fingerprint TEXT PRIMARY KEY,
     alert_id TEXT NOT NULL,
@@ -43,7 +44,7 @@ CREATE TABLE IF NOT EXISTS deliveries (       -- the ledger: one row per try
     channel TEXT NOT NULL,
     attempt INTEGER NOT NULL,
     at REAL NOT NULL,
-    outcome TEXT NOT NULL,                    -- delivered, failed, refused, dead, merged
+    outcome TEXT NOT NULL,                    -- delivered, failed, refused, dead, merged; of an alert told to nobody: silenced, inhibited, untold, past
     detail TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX IF NOT EXISTS deliveries_at ON deliveries (channel, at);

@@ -90,7 +90,9 @@ def rows_behind(rule: Rule, table: Table, labels: Labels, window: datetime) -> s
     when = time_column(table)
     low = window - rule.no_data if rule.no_data else window
     conditions = [f"{when} >= TIMESTAMP '{_literal(low)}'", f"{when} < TIMESTAMP '{_literal(window + MINUTE)}'"]
-    conditions += [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in zip(rule.by, labels, strict=True)]
+    for name, value in zip(rule.by, labels, strict=True):
+        quoted = value.replace("'", "''")
+        conditions.append(f"{name} = '{quoted}'" if value else f"coalesce({name}, '') = ''")
     if rule.where:
         conditions.append(f"({rule.where})")
     return f"SELECT * FROM {table.name} WHERE {' AND '.join(conditions)}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from promolake.alerts.evaluating import Standing, evaluated
+from promolake.alerts.evaluating import Rows, Standing, evaluated, rendered
 from promolake.alerts.message import Transition
 from promolake.alerts.rules import AlertsFile, load
 from promolake.alerts.samples import Samples, time_column
@@ -52,15 +52,14 @@ class AlertWatch:
         """Writes transitions first, standings last: a replay of a batch that died between the two finds the same transitions again."""
         self._reload()
         standing = self._read_standing(lake) if self._standing is None else self._standing
+        now = taken_at.replace(second=0, microsecond=0)
+        # A row from a clock that is ahead must not end minutes that are still filling up.
+        changed = {name: [minute for minute in minutes if minute <= now] for name, minutes in changed.items()}
         newest = max((max(minutes) for minutes in changed.values() if minutes), default=None)
         if newest is None:
             return
         after, transitions = dict(standing), []
-
-        def rows(table: Table, columns: Iterable[str], low: datetime, high: datetime) -> pa.Table:
-            when = time_column(table)
-            return lake.read(table, columns, f"{when} >= '{low.isoformat()}' AND {when} < '{high.isoformat()}'")
-
+        rows = rows_of(lake)
         for rule in self._file.rules:
             table = self._sources[rule.table]
             minutes = changed.get(table.name, ())
@@ -102,10 +101,18 @@ class AlertWatch:
         return found
 
 
+def rows_of(lake: Lake) -> Rows:
+    """Reads the rows a rule asks for from the lake."""
+
+    def rows(table: Table, columns: Iterable[str], low: datetime, high: datetime) -> pa.Table:
+        when = time_column(table)
+        return lake.read(table, columns, f"{when} >= '{low.isoformat()}' AND {when} < '{high.isoformat()}'")
+
+    return rows
+
+
 def check(file: AlertsFile, sources: Mapping[str, Table], path: Path) -> None:
     """Raises SettingsError, with file and line, for a rule over a table or column that is not there, or with wrong SQL or templates."""
-    from promolake.alerts.evaluating import rendered
-
     samples = Samples()
     lines = {f"{match[1]}": n for n, line in enumerate(path.read_text().splitlines(), 1) if (match := _ALERT.match(line))}
     try:

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
 import typer
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.markup import escape
 from rich.table import Table as Grid
 
@@ -20,17 +21,41 @@ from promolake.alerts.evaluating import Rows, Standing, evaluated
 from promolake.alerts.message import Transition
 from promolake.alerts.rules import AlertsFile, Rule
 from promolake.alerts.samples import MINUTE, Samples, time_column
-from promolake.alerts.watch import check
+from promolake.alerts.watch import check, rows_of
 from promolake.cli import out
 from promolake.cli.alerting import alerts, sources
 from promolake.core.errors import NumbersDiffer, SettingsError
 from promolake.core.table import Table
-from promolake.engine.arrow import arrow_schema, conformed
+from promolake.engine.arrow import conformed
 from promolake.engine.lakehouse import Lakehouse
 
 WIDTH = 60  # of the timeline, in characters
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 _DAY = timedelta(days=1)
+
+
+class Expected(BaseModel):
+    """An alert a case expects: when it changes, and the labels its rule takes from columns."""
+
+    model_config = ConfigDict(extra="forbid")
+    status: Literal["firing", "resolved"]
+    at: rules.Instant
+    labels: dict[str, str] = {}
+
+
+class Case(BaseModel):
+    """Rows of the rule's table, and all alerts they must lead to, in their order."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = ""
+    rule: str
+    rows: list[dict[str, Any]] = Field(min_length=1)
+    alerts: list[Expected] = []
+
+
+class CasesFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    tests: tuple[Case, ...] = Field(min_length=1)
 
 
 @alerts.command()
@@ -48,7 +73,7 @@ def backtest(
     ours = _named(file, rule)
     lake, table = Lakehouse(settings.lake), sources()[ours.table]
     low, high = span(lake, table, since, until)
-    episodes = fired(replayed(ours, file, table, low, high, _rows_of(lake)), high)
+    episodes = fired(replayed(ours, file, table, low, high, rows_of(lake)), ours, high)
     if as_json:
         print(json.dumps(episodes, indent=1))
         return
@@ -67,18 +92,15 @@ def tested(context: typer.Context, file: Annotated[Path, typer.Argument(help="Ca
     """Run cases of given rows and expected alerts, as promtool does. Exits 7 when one fails."""
     settings = configuration.load(context.obj)
     config = rules.load(settings.alerts_file)
-    try:
-        cases = yaml.safe_load(file.read_text())["tests"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        raise SettingsError(f"{file} cannot be read as cases.", "It needs tests: [{rule, rows, alerts}].") from None
-    failures = 0
+    check(config, sources(), settings.alerts_file)
+    cases, failures = _cases(file), 0
     for n, case in enumerate(cases, 1):
-        ours = _named(config, case["rule"])
-        got = [_case_alert(one) for one in _of_case(ours, config, sources()[ours.table], case["rows"])]
-        wanted = [{**one, "at": _instant(str(one["at"])).isoformat()} for one in case.get("alerts", [])]
+        ours = _named(config, case.rule)
+        got = [_expected(one, ours).model_dump(mode="json") for one in _of_case(ours, config, sources()[ours.table], case.rows)]
+        wanted = [one.model_dump(mode="json") for one in case.alerts]
         passed = got == wanted
         failures += not passed
-        out.print(f"{'[green]passed[/green]' if passed else '[red]FAILED[/red]'} {n}: {escape(case.get('name', case['rule']))}")
+        out.print(f"{'[green]passed[/green]' if passed else '[red]FAILED[/red]'} {n}: {escape(case.name or case.rule)}")
         if not passed:
             out.print(f"  expected {escape(json.dumps(wanted))}\n  got      {escape(json.dumps(got))}", soft_wrap=True)
     if failures:
@@ -96,14 +118,13 @@ def replayed(rule: Rule, file: AlertsFile, table: Table, low: datetime, high: da
         samples.close()
 
 
-def fired(transitions: Iterable[Transition], until: datetime) -> list[dict[str, Any]]:
+def fired(transitions: Iterable[Transition], rule: Rule, until: datetime) -> list[dict[str, Any]]:
     """Transitions as episodes; one that still fires ends at `until`."""
     episodes: dict[tuple[str, datetime], dict[str, Any]] = {}
     for one in transitions:
-        own = {name: value for name, value in one.labels.items() if name not in ("alertname", "severity", "team")}
         ends = one.ends_at or until
         episodes[one.fingerprint, one.starts_at] = {
-            "labels": ", ".join(f"{name}={value}" for name, value in sorted(own.items())),
+            "labels": ", ".join(f"{name}={one.labels[name]}" for name in rule.by),
             "starts_at": one.starts_at.isoformat(),
             "ends_at": ends.isoformat(),
             "minutes": int((ends - one.starts_at) / MINUTE),
@@ -124,27 +145,30 @@ def span(lake: Lakehouse, table: Table, since: datetime | None, until: datetime 
     return low.replace(second=0, microsecond=0), high.replace(second=0, microsecond=0)
 
 
-def _rows_of(lake: Lakehouse) -> Rows:
-    def rows(table: Table, columns: Iterable[str], low: datetime, high: datetime) -> pa.Table:
-        when = time_column(table)
-        return lake.read(table, columns, f"{when} >= '{low.isoformat()}' AND {when} < '{high.isoformat()}'")
-
-    return rows
-
-
 def _of_case(rule: Rule, file: AlertsFile, table: Table, given: list[dict[str, Any]]) -> list[Transition]:
     when = time_column(table)
-    complete = [dict.fromkeys(table.column_names) | row | {when: _instant(str(row[when]))} for row in given]
-    schema = arrow_schema(table)
-    plain = pa.table({name: pa.array([row[name] for row in complete]) for name in table.column_names})
-    everything = conformed(plain, table) if complete else schema.empty_table()
+    try:
+        complete = [dict.fromkeys(table.column_names) | row | {when: _instant(str(row[when]))} for row in given]
+        everything = conformed(pa.table({name: pa.array([row[name] for row in complete]) for name in table.column_names}), table)
+    except (KeyError, ValueError, pa.ArrowException) as error:
+        raise SettingsError(f"A row of a case for {rule.alert} does not fit {table.name}: {error}.", f"It needs {when}.") from None
     low, high = min(row[when] for row in complete), max(row[when] for row in complete) + MINUTE
     return list(replayed(rule, file, table, low, high, lambda *_: everything))
 
 
-def _case_alert(one: Transition) -> dict[str, Any]:
-    own = {name: value for name, value in one.labels.items() if name not in ("alertname", "severity", "team")}
-    return {"status": one.status, "at": (one.ends_at or one.starts_at).isoformat(), "labels": own}
+def _cases(file: Path) -> tuple[Case, ...]:
+    """Raises SettingsError with the line of what is wrong."""
+    try:
+        text = file.read_text()
+        return CasesFile.model_validate(yaml.safe_load(text)).tests
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}.", "Name a file of cases.") from None
+    except yaml.YAMLError:
+        raise SettingsError(f"{file} is not YAML.", "Correct it.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        line = rules.line_of(text, first["loc"])
+        raise SettingsError(f"{file}:{line}: {first['msg']}.", "It needs tests: [{rule, rows, alerts}].") from None
 
 
 def _named(file: AlertsFile, name: str) -> Rule:
@@ -152,6 +176,10 @@ def _named(file: AlertsFile, name: str) -> Rule:
     if found is None:
         raise SettingsError(f"There is no rule {name}.", f"Rules: {', '.join(rule.alert for rule in file.rules)}.")
     return found
+
+
+def _expected(one: Transition, rule: Rule) -> Expected:
+    return Expected(status=one.status, at=one.ends_at or one.starts_at, labels={name: one.labels[name] for name in rule.by})
 
 
 def _instant(text: str) -> datetime:

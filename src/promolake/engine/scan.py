@@ -216,7 +216,7 @@ class Scan:
             new = self._minutes.touched(metric.reads, valid)
         rows = self._computed(metric, new)
         self._lake.upsert(metric.table, rows, _txn(app, metric.table, batch_id))
-        return [minute.astimezone(UTC) for minute in pc.unique(rows[WINDOW]).to_pylist()]
+        return [minute.astimezone(UTC) for minute in pc.unique(rows[WINDOW]).to_pylist()] if WINDOW in rows.column_names else []
 
     def _computed(self, metric: Metric, inputs: Sequence[pa.Table]) -> pa.Table:
         return self._gold[metric.table.name].run(

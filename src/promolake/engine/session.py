@@ -24,22 +24,22 @@ _SESSION = {
     "spark.python.unix.domain.socket.enabled": "true",  # between the JVM and Python, TCP waits 40 ms for each acknowledgement
     "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|credential|jaas|hmac|sign|webhook|api[.]?key|salt|dsn|pseudonym",
 }
+_CHECKPOINTING = "org.apache.spark.sql.execution.streaming.checkpointing"
 _LOCAL = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.python.daemon.module": "promolake.engine.worker_daemon",
+    # The default manager sets each new file's rights, for which Hadoop starts a process: 60 ms of every micro-batch.
+    "spark.sql.streaming.checkpointFileManagerClass": f"{_CHECKPOINTING}.FileSystemBasedCheckpointFileManager",
 }
-_CHECKPOINTING = "org.apache.spark.sql.execution.streaming.checkpointing"
 _STREAM = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
     "spark.sql.streaming.stopTimeout": "30s",
-    # The default manager sets each new file's rights, for which Hadoop starts a process: 60 ms of every micro-batch.
-    "spark.sql.streaming.checkpointFileManagerClass": f"{_CHECKPOINTING}.FileSystemBasedCheckpointFileManager",
 }
 # The scan's micro-batch is a thousand rows through a thousand expressions. Generating and compiling Java for it costs more than running
 # it; looking for common sub-expressions finds none, as every value is a column of its own already (columns/typed.py); and these rules walk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from promolake.alerts.channels.base import Channel, post
@@ -42,8 +42,8 @@ class Alertmanager(Channel):
         alerts = []
         for one in message.transitions:
             alert = one.as_alertmanager()
-            # It forgets an alert that is not sent again, so it is told to keep it for a day or until it is resolved.
-            ends = one.ends_at or one.starts_at + _FIRING_FOR
+            # It forgets an alert that is not sent again, so it is told to keep it for a day: longer than a repeat_interval.
+            ends = one.ends_at or datetime.now(UTC) + _FIRING_FOR
             kept = {key: alert[key] for key in ("labels", "annotations", "startsAt")}
             alerts.append(kept | {"endsAt": ends.strftime("%Y-%m-%dT%H:%M:%SZ")})
         post(f"{self.base_url}/api/v2/alerts", json=alerts)
