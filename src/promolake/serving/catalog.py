@@ -8,19 +8,31 @@ from importlib import resources
 from pathlib import Path
 
 LAYERS = ("gold", "silver", "ops")
+_INDENT = "   "
 
 
 @dataclass(frozen=True)
 class View:
-    """One file of views/: `text` is a single SELECT over tables, valid in Spark SQL and in DuckDB; its leading comment describes it."""
+    """One file of views/: `text` is a single SELECT over tables, valid in Spark SQL and in DuckDB.
+
+    Its leading comment describes it; the comment's indented lines, `name: meaning`, describe its columns.
+    """
 
     name: str
     text: str
 
     @property
     def description(self) -> str:
-        comment = re.match(r"(--.*\n)*", self.text)[0]
-        return " ".join(line.removeprefix("--").strip() for line in comment.splitlines())
+        return " ".join(line.strip() for line in self._comment if not line.startswith(_INDENT))
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each column means, by its name, in their order."""
+        return dict(line.strip().split(": ", 1) for line in self._comment if line.startswith(_INDENT))
+
+    @property
+    def _comment(self) -> list[str]:
+        return [line.removeprefix("--") for line in re.match(r"(--.*\n)*", self.text)[0].splitlines()]
 
     @property
     def reads(self) -> set[str]:

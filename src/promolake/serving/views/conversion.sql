@@ -2,6 +2,16 @@
 -- One row per minute with a search, a view, a sale or a paid line. views_per_search, orders_per_view and the two shares
 -- (of paid_line_count, 0 to 1) are ratios of that minute's counts, NULL where there is nothing to divide by.
 -- The attribution of the newest minutes is still coming in: a line without any shows once the watermark has passed it.
+--   window_start: First instant of the minute, UTC.
+--   window_end: First instant after the minute, UTC.
+--   search_count: Searches; 0 where there were none.
+--   view_count: Product views; 0 where there were none.
+--   order_count: Distinct orders with a sale; 0 where there were none.
+--   paid_line_count: Paid order lines.
+--   views_per_search: Views for each search of the same minute.
+--   orders_per_view: Orders for each view of the same minute.
+--   viewed_line_share: Of the paid lines, those the buyer viewed the product before; 0 to 1.
+--   searched_line_share: Of the paid lines, those the buyer searched before; 0 to 1.
 SELECT
   window_start,
   window_start + INTERVAL '1' MINUTE AS window_end,

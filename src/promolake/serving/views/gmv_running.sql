@@ -1,6 +1,12 @@
 -- How much has been sold, refunded and kept since the promotion began?
 -- One row per minute and currency with an order line; a minute without one has none, and the row before it still holds.
 -- Amounts are running totals in `currency` from the first minute to window_end; refund_amount is negative, net_amount is their sum.
+--   window_start: First instant of the newest minute in the total, UTC.
+--   window_end: First instant after it, UTC.
+--   currency: ISO 4217 code.
+--   gmv_amount: Paid so far, in `currency`.
+--   refund_amount: Cancelled and refunded so far, negative, in `currency`.
+--   net_amount: What is left: their sum, in `currency`.
 SELECT
   window_start,
   window_end,

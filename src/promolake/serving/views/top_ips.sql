@@ -1,6 +1,14 @@
 -- Which addresses ask most often?
 -- One row per span, window_start and rank 1 to 100; equals are ordered by ip. span 'hour' ranks each UTC hour,
 -- 'whole promotion' everything there is. window_start inclusive, window_end exclusive; counts are requests.
+--   span: `hour` or `whole promotion`.
+--   window_start: First instant of the span, UTC.
+--   window_end: First instant after it, UTC.
+--   rank: 1 asks most.
+--   ip: The address.
+--   request_count: Its requests.
+--   page_view_count: Those for a page.
+--   failed_count: Those answered 4xx or 5xx.
 WITH spans AS (
   SELECT
     'hour' AS span,

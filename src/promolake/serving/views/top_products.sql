@@ -3,6 +3,14 @@
 -- span '5 minutes' slides by one minute and has a Top-5 for every window_end with a sale in the five minutes before it;
 -- 'last hour' and 'whole promotion' end at the newest minute with a sale in any currency, not at the clock.
 -- sales_amount is in `currency`; amounts and units of different currencies are never added.
+--   span: `5 minutes`, `last hour` or `whole promotion`.
+--   ranked_by: `amount` or `units`.
+--   window_end: First instant after the span, UTC.
+--   currency: ISO 4217 code.
+--   rank: 1 sells best.
+--   product_id: The product.
+--   sales_amount: Sum of its sales in the span, in `currency`.
+--   unit_count: Units sold in the span.
 WITH newest AS (
   SELECT MAX(window_end) AS window_end FROM gold.sales_per_product_per_minute
 ),
