@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table as Grid
@@ -13,6 +14,9 @@ from rich.table import Table as Grid
 from promolake import settings as configuration
 from promolake.cli import app, out
 from promolake.core.errors import EnvironmentProblem
+
+if TYPE_CHECKING:
+    from promolake.serving.sql import Reader
 
 
 class Format(StrEnum):
@@ -24,15 +28,35 @@ class Format(StrEnum):
 @app.command()
 def sql(
     context: typer.Context,
-    statement: Annotated[str, typer.Argument(help='One SELECT over gold, ops and silver, e.g. "SELECT * FROM gold.top_products".')],
+    statement: Annotated[
+        str | None,
+        typer.Argument(help='One SELECT over gold, ops and silver, e.g. "SELECT * FROM gold.top_products". [default: a shell]'),
+    ] = None,
     format: Annotated[Format, typer.Option(help="How to print the rows.")] = Format.table,
 ) -> None:
-    """Query the tables and views with SQL: read only, without Spark, names as in Spark."""
+    """Query the tables and views with SQL: read only, without Spark, names as in Spark. Without a statement: a shell, or what is piped."""
     from promolake.serving.formats import formatted
     from promolake.serving.sql import Reader
 
-    with Reader(configuration.load(context.obj).lake) as reader:
-        print(formatted(reader.query(statement), format.value))
+    settings = configuration.load(context.obj)
+    with Reader(settings.lake) as reader:
+        if statement is None:
+            _shell(reader, settings, format)
+        else:
+            print(formatted(reader.query(statement), format.value))
+
+
+def _shell(reader: Reader, settings: configuration.Settings, format: Format) -> None:
+    from promolake.cli.tables import the_dictionary
+    from promolake.serving.console import Console
+    from promolake.serving.shell import interactive, piped
+
+    console = Console(reader, the_dictionary(), format.value)
+    if sys.stdin.isatty():
+        history = configuration.writable_home(settings) / "sql_history"
+        interactive(console, history, sys.stdout.write, sys.stderr.write)
+    else:
+        piped(console, sys.stdin, sys.stdout.write)
 
 
 @app.command()

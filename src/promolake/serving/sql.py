@@ -62,11 +62,22 @@ class Reader:
     def close(self) -> None:
         self._duckdb.close()
 
+    def interrupt(self) -> None:
+        """Ends the query that runs in another thread; `query` raises InterruptedError there."""
+        self._duckdb.interrupt()
+
     def query(self, sql: str) -> pa.Table:
         """The answer to one SELECT, timestamps in UTC, money as decimal128.
 
-        Raises SettingsError when `sql` is not exactly one query, cannot be answered, or names a table that is not there or not shown.
+        Raises SettingsError when `sql` is not exactly one query, cannot be answered, or names a table that is not there or not shown;
+        InterruptedError after `interrupt`.
         """
+        try:
+            return self._answer(sql)
+        except duckdb.InterruptException:
+            raise InterruptedError("The query was interrupted.") from None
+
+    def _answer(self, sql: str) -> pa.Table:
         named = self._named(sql)
         paths = catalog.tables(self._root)
         if not paths:
@@ -74,6 +85,8 @@ class Reader:
         self._open(named, paths)
         try:
             return self._duckdb.sql(sql).to_arrow_table()
+        except duckdb.InterruptException:
+            raise
         except duckdb.Error as error:
             remedy = self._there_are(paths) if "Table with name" in str(error) else ""
             raise SettingsError(f"The query cannot be answered: {_reason(error)}.", remedy) from None
