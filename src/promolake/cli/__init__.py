@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         looking,
         proving,
         quarantining,
+        sampling,
+        sql_server,
         tables,
     )
 

@@ -33,7 +33,7 @@ from promolake.engine.maintenance import Maintenance
 from promolake.engine.readmission import Outcome, Readmission
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan
-from promolake.engine.session import join_session, scan_session
+from promolake.engine.session import ended, join_session, scan_session
 from promolake.engine.stopped import StoppedTables
 from promolake.engine.supervision import Failure, Record, named
 from promolake.settings import Settings, pseudonym_key
@@ -111,15 +111,7 @@ class Runner:
         self._stopping.set()
 
     def close(self) -> None:
-        """Ends Spark before the interpreter does: the other way round the process may die with an abort (performance.md).
-
-        The JVM is waited for as well: while it lives, py4j's threads keep what the batches used until after the interpreter has gone.
-        """
-        gateway = self._spark.sparkContext._gateway
-        self._spark.stop()
-        if jvm := getattr(gateway, "proc", None):  # none under spark-submit, where the JVM is the parent
-            jvm.stdin.close()
-            jvm.wait(timeout=20)
+        ended(self._spark)
 
     def run(self, once: bool = False) -> None:
         """Runs until `stop`, or with `once` until all there is has been taken and the joins are exact.

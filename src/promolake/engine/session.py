@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -59,12 +59,12 @@ _SCAN = (
 )
 
 
-def session(settings: Settings, name: str, say: Callable[[str], None]) -> SparkSession:
-    """The process's session, in UTC. Under spark-submit master, memory and jars are spark-submit's; else local[cores] with jars
-    fetched through Ivy, `say` telling the progress. Raises EnvironmentProblem when Java or a jar is missing."""
+def session(settings: Settings, name: str, say: Callable[[str], None], more: Mapping[str, str] | None = None) -> SparkSession:
+    """The process's session, in UTC, with `more` options. Under spark-submit master, memory and jars are spark-submit's; else
+    local[cores] with jars fetched through Ivy, `say` telling the progress. Raises EnvironmentProblem when Java or a jar is missing."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers that read a batch: this Python, not the first on the PATH
     builder = SparkSession.builder.appName(name)
-    options = _SESSION | {"spark.sql.warehouse.dir": str(settings.home / "warehouse")}
+    options = _SESSION | {"spark.sql.warehouse.dir": str(settings.home / "warehouse")} | dict(more or {})
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
         os.environ["JAVA_HOME"] = str(jars.java().resolve().parent.parent)
         found = jars.resolved(jars.SPARK_JARS, say)
@@ -77,6 +77,18 @@ def session(settings: Settings, name: str, say: Callable[[str], None]) -> SparkS
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+def ended(spark: SparkSession) -> None:
+    """Ends Spark before the interpreter does: the other way round the process may die with an abort (performance.md).
+
+    The JVM is waited for as well: while it lives, py4j's threads keep what the batches used until after the interpreter has gone.
+    """
+    gateway = spark.sparkContext._gateway
+    spark.stop()
+    if jvm := getattr(gateway, "proc", None):  # none under spark-submit, where the JVM is the parent
+        jvm.stdin.close()
+        jvm.wait(timeout=20)
 
 
 def scan_session(spark: SparkSession) -> SparkSession:

@@ -45,8 +45,8 @@ class Entry:
 
     @property
     def layer(self) -> str:
-        """`topics` for a topic, else the part before the dot."""
-        return "topics" if self.kind == "topic" else self.name.partition(".")[0]
+        """`topics`, `views`, or the part before the dot of a table."""
+        return self.name.partition(".")[0] if self.kind == "table" else f"{self.kind}s"
 
 
 def dictionary(hallway: Hallway, books: Mapping[str, Iterable[Table]], views: Iterable[View]) -> list[Entry]:

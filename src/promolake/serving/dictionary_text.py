@@ -22,7 +22,7 @@ _WRITTEN = {
 
 def markdown(entries: Iterable[Entry]) -> str:
     """The whole dictionary, layer by layer; ends in a newline."""
-    layers = groupby(entries, key=lambda entry: "views" if entry.kind == "view" else entry.layer)
+    layers = groupby(entries, key=lambda entry: entry.layer)
     return _HEAD + "".join(f"\n## {layer}\n" + "".join(f"\n### {entry_markdown(entry)}" for entry in of) for layer, of in layers)
 
 

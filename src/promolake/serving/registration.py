@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def registered(spark: SparkSession, lake_root: Path) -> list[str]:
-    """Names the lake's tables in the session's catalog and creates the views over them; returns their names.
+def registered(spark: SparkSession, lake_root: Path, layers: Sequence[str] = catalog.LAYERS) -> list[str]:
+    """Names the lake's tables of the layers in the session's catalog and creates the views over them; returns their names.
 
     The tables are external: dropping one, or its database, leaves its files. What holds personal data in clear is not named.
     A view whose tables are not there yet is left out. Raises SettingsError when the session is not in UTC, or when a name
@@ -22,7 +23,7 @@ def registered(spark: SparkSession, lake_root: Path) -> list[str]:
     zone = spark.conf.get("spark.sql.session.timeZone")
     if zone != "UTC":
         raise SettingsError(f"The Spark session is in {zone}: days and hours would be cut there.", "Set spark.sql.session.timeZone to UTC.")
-    tables = catalog.tables(lake_root)
+    tables = {name: path for name, path in catalog.tables(lake_root).items() if name.partition(".")[0] in layers}
     for database in sorted({name.partition(".")[0] for name in tables} | {"gold"}):
         # A directory of its own: dropping a database deletes its directory, which must not be the lake's.
         location = (lake_root / ".databases" / database).absolute().as_uri()

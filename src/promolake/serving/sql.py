@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -40,11 +41,13 @@ class Relation:
 class Reader:
     """SQL over the tables under `lake_root` (one directory per `layer/name`) and the views of serving/views; times in UTC.
 
-    Every query reads the newest version of each table it names, and only those are opened. One thread at a time.
+    Every query reads the newest version of each table it names, or with `at` what had been committed by then; only those are opened.
+    One thread at a time.
     """
 
-    def __init__(self, lake_root: Path) -> None:
+    def __init__(self, lake_root: Path, at: datetime | None = None) -> None:
         self._root = lake_root
+        self._at = at
         self._views = catalog.views()
         self._duckdb = duckdb.connect(config=_SEALED)
         self._duckdb.execute("SET TimeZone = 'UTC'")
@@ -137,7 +140,10 @@ class Reader:
 
     def _register(self, name: str, path: Path) -> None:
         try:
-            rows = DeltaTable(path).to_pyarrow_dataset()
+            table = DeltaTable(path)
+            if self._at:
+                table.load_as_version(self._at)
+            rows = table.to_pyarrow_dataset()
         except DeltaError as error:
             raise SettingsError(f"{name} cannot be read without Spark: {_reason(error)}.") from None
         self._duckdb.register(f"{name} rows", rows)

@@ -1,0 +1,58 @@
+"""JDBC and ODBC for BI tools: `sql-server`."""
+
+from __future__ import annotations
+
+import threading
+from typing import Annotated
+
+import typer
+
+from promolake import settings as configuration
+from promolake.cli import app, out, say
+from promolake.core.errors import FlowFailed, SettingsError
+
+_HERE = ("127.0.0.1", "localhost")
+_LOOK_SECONDS = 1.0
+
+
+@app.command("sql-server")
+def sql_server(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 10000,
+    without_password: Annotated[
+        bool, typer.Option("--without-password", help="Listen elsewhere than on 127.0.0.1: whoever reaches the port can ask.")
+    ] = False,
+) -> None:
+    """Answer JDBC and ODBC over gold and ops with Spark's own Thrift server: queries only, until Ctrl-C or SIGTERM."""
+    if host not in _HERE and not without_password:
+        raise SettingsError(
+            f"Spark's Thrift server asks nobody for a password: on {host} whoever reaches the port could read gold and ops.",
+            "Leave it on 127.0.0.1 and reach it through ssh -L, or decide with --without-password.",
+        )
+    from promolake.engine.read_only import only_asking
+    from promolake.engine.runner import stopped_by_signals
+    from promolake.engine.session import ended, session
+    from promolake.engine.thrift import options, thrift_server
+    from promolake.serving import catalog
+    from promolake.serving.registration import registered
+
+    settings = configuration.load(context.obj)
+    if not catalog.tables(settings.lake):
+        raise SettingsError(f"The lake {settings.lake} holds no table yet.", "Fill it with `promolake run` or `promolake demo`.")
+    stop = threading.Event()
+    with stopped_by_signals(stop.set):
+        spark = session(settings, "promolake-sql-server", say, options(host, port, say))
+        try:
+            names = registered(spark, settings.lake, layers=("gold", "ops"))
+            only_asking(spark)
+            with thrift_server(spark) as runs:
+                out.print(f"{len(names)} tables and views: {', '.join(names)}", soft_wrap=True)
+                out.print(f"jdbc:hive2://{host}:{port}/gold (any user, no password)", soft_wrap=True)
+                out.print(f"try it: beeline -u jdbc:hive2://{host}:{port}/gold -n me -e 'SHOW TABLES'", soft_wrap=True)
+                while not stop.wait(_LOOK_SECONDS):
+                    if not runs():
+                        raise FlowFailed("The Thrift server has ended.", f"See {settings.home / 'log' / 'spark.log'}.")
+        finally:
+            ended(spark)
+    say("stopped")

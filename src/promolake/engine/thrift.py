@@ -1,0 +1,52 @@
+"""Spark's own Thrift server in this process: JDBC and ODBC for BI tools over what is registered in the session's catalog."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from py4j.java_gateway import JavaObject
+from pyspark.sql import SparkSession
+
+from promolake.core.errors import EnvironmentProblem
+from promolake.engine import jars
+
+
+def options(host: str, port: int, say: Callable[[str], None]) -> dict[str, str]:
+    """What a session needs so that a Thrift server can be started in it.
+
+    Raises EnvironmentProblem where `host` is not this machine's or `port` is taken: Spark would say so after half a minute, in its log.
+    """
+    _refuse_what_cannot_be_bound(host, port)
+    # The server's threads have Java's own class loader, which does not see spark.jars.
+    class_path = os.pathsep.join(map(str, jars.resolved(jars.SPARK_JARS, say)))
+    return {
+        "spark.driver.extraClassPath": class_path,
+        "spark.hadoop.hive.server2.thrift.bind.host": host,
+        "spark.hadoop.hive.server2.thrift.port": str(port),
+    }
+
+
+@contextmanager
+def thrift_server(spark: SparkSession) -> Iterator[Callable[[], bool]]:
+    """The server, stopped at the end; yields whether it still runs. Each client gets a session of its own."""
+    server: JavaObject = spark._jvm.org.apache.spark.sql.hive.thriftserver.HiveThriftServer2.startWithSparkSession(
+        spark._jsparkSession, False
+    )
+    try:
+        yield lambda: server.getServiceState().toString() == "STARTED"
+    finally:
+        server.stop()
+
+
+def _refuse_what_cannot_be_bound(host: str, port: int) -> None:
+    try:
+        with socket.create_server((host, port)):
+            return
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise EnvironmentProblem(f"Port {port} of {host} is taken.", "Choose another with --port.") from None
+        raise EnvironmentProblem(f"{host}:{port} cannot be bound: {error.strerror or error}.", "Choose another --host or --port.") from None

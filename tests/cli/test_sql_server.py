@@ -1,0 +1,233 @@
+"""`promolake sql-server`: BI tools over JDBC and a Python client see gold and ops, can only ask, and the server ends when told to."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyspark
+import pytest
+from impala.dbapi import connect
+from impala.error import Error
+
+from promolake.core.table import Table
+from promolake.engine.arrow import arrow_schema
+from promolake.engine.lakehouse import Lakehouse, Txn
+from promolake.engine.ledger import LEDGER
+from promolake.gold.sales_per_product_per_minute import TABLE as SALES
+from promolake.hallway import HALLWAY
+
+MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
+SOLD = "SELECT product_id, sales_amount, unit_count, window_start FROM gold.sales_per_product_per_minute"
+BRONZE, ORDERS = (next(table for table in HALLWAY.tables if table.name == name) for name in ("bronze.shop_orders", "silver.orders"))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+class Server:
+    """The command as a process, over a lake with one sale, an empty ledger, and one order in clear in bronze."""
+
+    def __init__(self, home: Path) -> None:
+        self.lake = home / "lake"
+        self.port = free_port()
+        fill(self.lake)
+        self.log = home / "server.log"
+        command = [sys.executable, "-m", "promolake.cli", "--home", str(home), "sql-server", "--port", str(self.port)]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=home)
+
+    def ask(self, *statements: str, **settings: str) -> list[tuple[Any, ...]]:
+        """The rows of the last of the statements, sent over one connection whose session asks for the settings."""
+        with connect("127.0.0.1", self.port, auth_mechanism="PLAIN", user="me", password="none", timeout=120) as client:
+            cursor = client.cursor(configuration=settings)
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall()
+
+
+def fill(lake: Path) -> None:
+    lakehouse = Lakehouse(lake)
+    lakehouse.create([LEDGER, ORDERS])
+    row = {"window_start": MIDNIGHT, "window_end": MIDNIGHT + timedelta(minutes=1), "currency": "CNY"}
+    row |= {"product_id": "p1", "sales_amount": Decimal("0.1"), "unit_count": 3, "sale_count": 1}
+    lakehouse.upsert(SALES, rows(SALES, row), Txn("test", 0))
+    raw = {"topic": "shop.orders", "partition": 0, "offset": 0, "kafka_timestamp": MIDNIGHT, "ingested_at": MIDNIGHT}
+    lakehouse.append(BRONZE, rows(BRONZE, raw | {"key": b"o1", "value": b"+86 138 0000 0000", "headers": []}), Txn("test", 0))
+
+
+def rows(table: Table, row: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist([{name: row[name] for name in table.column_names}], schema=arrow_schema(table))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, until: Callable[..., None]) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("served")
+    started = Server(home)
+    until(lambda: "try it: " in started.log.read_text() or started.process.poll() is not None, timeout_s=180)
+    assert started.process.poll() is None, started.log.read_text()
+    yield started
+    if started.process.poll() is None:
+        started.process.kill()
+        started.process.wait()
+
+
+spark = pytest.mark.spark
+
+# --- what is answered ------------------------------------------------------------------------------------------------------------
+
+
+@spark
+def test_a_python_client_gets_exact_figures_from_tables_and_views(server: Server) -> None:
+    assert server.ask(SOLD) == [("p1", Decimal("0.1000"), 3, datetime(2026, 11, 11))]
+    sold = "SELECT product_id FROM gold.sales_per_product_per_minute"
+    top = f"SELECT product_id FROM gold.top_products WHERE rank = 1 AND product_id IN ({sold})"
+    assert {*server.ask(top)} == {("p1",)}
+    assert server.ask("WITH n AS (SELECT COUNT(*) AS n FROM ops.ledger) SELECT n FROM n") == [(0,)]
+
+
+@spark
+def test_beeline_is_answered_with_the_line_the_server_prints(server: Server) -> None:
+    url, shown = re.search(r"beeline -u (\S+) -n me -e '(.*)'", server.log.read_text()).groups()
+    beeline = Path(pyspark.__file__).parent / "bin" / "beeline"
+    asked = [beeline, "-u", url, "-n", "me", "--silent=true", "--outputformat=csv2", "-e", shown, "-e", SOLD]
+    answer = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+    assert answer.returncode == 0, answer.stderr
+    assert "gold,sales_per_product_per_minute,false" in answer.stdout
+    assert "p1,0.1000,3,2026-11-11 00:00:00.0" in answer.stdout
+
+
+@spark
+def test_a_tool_finds_gold_and_ops_and_nothing_else(server: Server) -> None:
+    found = {f"{row[0]}.{row[1]}" for database in server.ask("SHOW DATABASES") for row in server.ask(f"SHOW TABLES IN {database[0]}")}
+    assert found == {"gold.sales_per_product_per_minute", "gold.top_products", "ops.ledger"}
+    described = server.ask("DESCRIBE gold.sales_per_product_per_minute")
+    assert ("unit_count", "bigint") in [row[:2] for row in described]
+    assert server.ask("USE gold", "SELECT COUNT(*) FROM top_products WHERE rank = 1")[0][0] > 0
+    assert server.ask("EXPLAIN SELECT 1")
+    assert server.ask("SET spark.sql.session.timeZone")[0][1] == "UTC"
+
+
+@spark
+def test_what_is_committed_while_it_runs_is_seen(server: Server) -> None:
+    before = server.ask("SELECT COUNT(*) FROM gold.sales_per_product_per_minute")[0][0]
+    row = {"window_start": MIDNIGHT, "window_end": MIDNIGHT + timedelta(minutes=1), "currency": "EUR"}
+    row |= {"product_id": "p1", "sales_amount": Decimal(1), "unit_count": 1, "sale_count": 1}
+    Lakehouse(server.lake).upsert(SALES, rows(SALES, row), Txn("test", 1))
+    assert server.ask("SELECT COUNT(*) FROM gold.sales_per_product_per_minute") == [(before + 1,)]
+    Lakehouse(server.lake).overwrite(SALES, rows(SALES, row | {"currency": "CNY"} | {"sales_amount": Decimal("0.1"), "unit_count": 3}), {})
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------------------
+
+REFUSED = [
+    "DELETE FROM gold.sales_per_product_per_minute",
+    "INSERT INTO gold.sales_per_product_per_minute SELECT * FROM gold.sales_per_product_per_minute",
+    "WITH r AS (SELECT * FROM gold.sales_per_product_per_minute) INSERT INTO gold.sales_per_product_per_minute SELECT * FROM r",
+    "UPDATE gold.sales_per_product_per_minute SET unit_count = 0",
+    "MERGE INTO gold.sales_per_product_per_minute AS t USING (SELECT 1 AS i) ON t.unit_count = i WHEN MATCHED THEN DELETE",
+    "DROP TABLE gold.sales_per_product_per_minute",
+    "DROP DATABASE gold CASCADE",
+    "TRUNCATE TABLE gold.sales_per_product_per_minute",
+    "VACUUM gold.sales_per_product_per_minute",
+    "OPTIMIZE gold.sales_per_product_per_minute",
+    "CREATE TABLE gold.mine (i INT) USING DELTA",
+    "CREATE TABLE gold.clear USING DELTA LOCATION '{lake}/bronze/shop_orders'",
+    "CREATE TEMPORARY VIEW clear USING delta OPTIONS (path '{lake}/bronze/shop_orders')",
+    "CREATE OR REPLACE VIEW gold.top_products AS SELECT 1",
+    "SELECT * FROM delta.`{lake}/bronze/shop_orders`",
+    "SELECT 1 WHERE EXISTS (SELECT * FROM delta.`{lake}/bronze/shop_orders`)",
+    "SELECT (SELECT MAX(value) FROM delta.`{lake}/bronze/shop_orders`)",
+    "SELECT * FROM parquet.`{lake}/gold/sales_per_product_per_minute`",
+    "SELECT * FROM text.`/etc/passwd`",
+    "EXECUTE IMMEDIATE 'SELECT * FROM text.`/etc/passwd`'",
+    "TABLE text.`/etc/passwd`",
+    "SELECT * FROM json.`{lake}/bronze/shop_orders/_delta_log/00000000000000000000.json`",
+    "SELECT * FROM gold.sales_per_product_per_minute AS s JOIN parquet.`{lake}/bronze/shop_orders` AS b ON TRUE",
+    "INSERT OVERWRITE DIRECTORY '{lake}/out' USING csv SELECT 1",
+    "SELECT TRANSFORM (1) USING 'id' AS (x STRING)",
+    "SELECT reflect('java.lang.System', 'getenv', 'HOME')",
+    "SELECT java_method('java.lang.System', 'getenv', 'HOME')",
+    "SELECT builtin.try_reflect('java.lang.System', 'getenv', 'HOME')",
+    "ADD JAR '/tmp/x.jar'",
+    "CREATE FUNCTION f AS 'java.lang.String'",
+    "SET spark.sql.runSQLOnFiles=true",
+    "RESET",
+    "CACHE TABLE gold.sales_per_product_per_minute",
+    "SELECT * FROM silver.orders",
+]
+
+
+@spark
+@pytest.mark.parametrize("statement", REFUSED)
+def test_what_is_more_than_asking_gold_and_ops_is_refused(server: Server, statement: str) -> None:
+    with pytest.raises(Error) as refused:
+        server.ask(statement.format(lake=server.lake))
+    assert re.search(
+        "Only queries over|UNRESOLVED_ROUTINE|TABLE_OR_VIEW_NOT_FOUND|PARSE_SYNTAX|UNSUPPORTED|Unsupported", str(refused.value)
+    )
+
+
+@spark
+def test_an_explained_plan_tells_nothing_of_a_file(server: Server) -> None:
+    assert "Only queries over" in str(server.ask("EXPLAIN SELECT * FROM text.`/etc/passwd`"))
+
+
+@spark
+@pytest.mark.parametrize("setting", ["spark.sql.runSQLOnFiles", "set:hiveconf:spark.sql.runSQLOnFiles"])
+def test_a_setting_of_the_connection_opens_no_file(server: Server, setting: str) -> None:
+    with pytest.raises(Error, match="Only queries over"):
+        server.ask("SELECT * FROM text.`/etc/passwd`", **{setting: "true"})
+
+
+@spark
+def test_after_all_that_the_lake_is_as_it_was(server: Server) -> None:
+    assert server.ask(SOLD) == [("p1", Decimal("0.1000"), 3, datetime(2026, 11, 11))]
+    assert sorted(path.name for path in server.lake.iterdir()) == [".databases", "bronze", "gold", "ops", "silver"]
+
+
+# --- how it begins and ends ------------------------------------------------------------------------------------------------------
+
+
+@spark
+def test_sigterm_ends_it_in_order_and_frees_the_port(server: Server) -> None:
+    os.kill(server.process.pid, signal.SIGTERM)
+    assert server.process.wait(timeout=60) == 0, server.log.read_text()
+    assert server.log.read_text().endswith("stopped\n")
+    with socket.create_server(("127.0.0.1", server.port)):
+        pass
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(promolake, home: Path) -> None:
+    fill(home / "lake")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = promolake("sql-server", "--port", str(port))
+    assert (answer.code, answer.out) == (3, "")
+    assert f"Port {port} of 127.0.0.1 is taken. Choose another with --port." in answer.err
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5"])
+def test_elsewhere_than_here_it_wants_a_decision(promolake, host: str) -> None:
+    answer = promolake("sql-server", "--host", host)
+    assert answer.code == 2
+    assert "asks nobody for a password" in answer.err
+    assert "--without-password" in answer.err
+
+
+def test_an_empty_lake_is_said_before_anything_starts(promolake, home: Path) -> None:
+    answer = promolake("sql-server")
+    assert answer.code == 2
+    assert "holds no table yet" in answer.err
