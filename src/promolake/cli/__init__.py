@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         proving,
         quarantining,
         sampling,
+        serving,
         sql_server,
         tables,
     )
