@@ -206,6 +206,7 @@ def test_sigterm_ends_it_in_order_and_frees_the_port(server: Server) -> None:
     os.kill(server.process.pid, signal.SIGTERM)
     assert server.process.wait(timeout=60) == 0, server.log.read_text()
     assert server.log.read_text().endswith("stopped\n")
+    assert sorted(path.name for path in server.log.parent.iterdir()) == ["lake", "log", "server.log", "warehouse"]
     with socket.create_server(("127.0.0.1", server.port)):
         pass
 

@@ -46,7 +46,7 @@ def sql_server(
         try:
             names = registered(spark, settings.lake, layers=("gold", "ops"))
             only_asking(spark)
-            with thrift_server(spark) as runs:
+            with thrift_server(spark, settings.home / "log" / "derby.log") as runs:
                 out.print(f"{len(names)} tables and views: {', '.join(names)}", soft_wrap=True)
                 out.print(f"jdbc:hive2://{host}:{port}/gold (any user, no password)", soft_wrap=True)
                 out.print(f"try it: beeline -u jdbc:hive2://{host}:{port}/gold -n me -e 'SHOW TABLES'", soft_wrap=True)

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from py4j.java_gateway import JavaObject
 from pyspark.sql import SparkSession
@@ -31,8 +32,12 @@ def options(host: str, port: int, say: Callable[[str], None]) -> dict[str, str]:
 
 
 @contextmanager
-def thrift_server(spark: SparkSession) -> Iterator[Callable[[], bool]]:
-    """The server, stopped at the end; yields whether it still runs. Each client gets a session of its own."""
+def thrift_server(spark: SparkSession, derby_log: Path) -> Iterator[Callable[[], bool]]:
+    """The server, stopped at the end; yields whether it still runs. Each client gets a session of its own.
+
+    The server insists on a Derby database, in memory and never asked; where it is started it would leave a log.
+    """
+    spark._jvm.java.lang.System.setProperty("derby.stream.error.file", str(derby_log))
     server: JavaObject = spark._jvm.org.apache.spark.sql.hive.thriftserver.HiveThriftServer2.startWithSparkSession(
         spark._jsparkSession, False
     )
