@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -32,6 +34,9 @@ SOLD = "SELECT product_id, sales_amount, unit_count, window_start FROM gold.sale
 BRONZE, ORDERS = (next(table for table in HALLWAY.tables if table.name == name) for name in ("bronze.shop_orders", "silver.orders"))
 
 
+SECRET = {"PROMOLAKE_PSEUDONYM_KEY": "as-secret-as-can-be"}
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return taken.getsockname()[1]
@@ -47,7 +52,7 @@ class Server:
         self.log = home / "server.log"
         command = [sys.executable, "-m", "promolake.cli", "--home", str(home), "sql-server", "--port", str(self.port)]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=home)
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=home, env={**os.environ, **SECRET})
 
     def ask(self, *statements: str, **settings: str) -> list[tuple[Any, ...]]:
         """The rows of the last of the statements, sent over one connection whose session asks for the settings."""
@@ -121,6 +126,26 @@ def test_a_tool_finds_gold_and_ops_and_nothing_else(server: Server) -> None:
 
 
 @spark
+def test_the_catalogue_calls_of_jdbc_find_the_same(server: Server) -> None:
+    with connect("127.0.0.1", server.port, auth_mechanism="PLAIN", user="me", password="none", timeout=120) as client:
+        cursor = client.cursor()
+        cursor.get_databases()
+        assert {row[0] for row in cursor.fetchall()} == {"default", "global_temp", "gold", "ops"}
+        cursor.get_tables(database_name="gold")
+        assert {row[2]: row[3] for row in cursor.fetchall()} == {"sales_per_product_per_minute": "TABLE", "top_products": "VIEW"}
+        for name in ("sales_per_product_per_minute", "top_products"):
+            assert ("unit_count", "BIGINT") in [column[:2] for column in cursor.get_table_schema(name, "gold")]
+
+
+@spark
+def test_several_clients_are_answered_at_once(server: Server) -> None:
+    counts = [f"SELECT COUNT(*) + {n} FROM gold.sales_per_product_per_minute" for n in range(8)]
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(server.ask, counts))
+    assert [rows[0][0] - n for n, rows in enumerate(answers)] == [1] * 8
+
+
+@spark
 def test_what_is_committed_while_it_runs_is_seen(server: Server) -> None:
     before = server.ask("SELECT COUNT(*) FROM gold.sales_per_product_per_minute")[0][0]
     row = {"window_start": MIDNIGHT, "window_end": MIDNIGHT + timedelta(minutes=1), "currency": "EUR"}
@@ -167,6 +192,9 @@ REFUSED = [
     "RESET",
     "CACHE TABLE gold.sales_per_product_per_minute",
     "SELECT * FROM silver.orders",
+    "FROM text.`/etc/passwd` |> SELECT *",
+    "BEGIN SELECT * FROM text.`/etc/passwd`; END",
+    "SELECT * FROM table_changes_by_path('{lake}/bronze/shop_orders', 0)",
 ]
 
 
@@ -178,6 +206,22 @@ def test_what_is_more_than_asking_gold_and_ops_is_refused(server: Server, statem
     assert re.search(
         "Only queries over|UNRESOLVED_ROUTINE|TABLE_OR_VIEW_NOT_FOUND|PARSE_SYNTAX|UNSUPPORTED|Unsupported", str(refused.value)
     )
+
+
+@spark
+@pytest.mark.parametrize("settings", [{}, {"spark.sql.variable.substitute": "true"}])
+def test_no_statement_gets_at_the_environment(server: Server, settings: dict[str, str]) -> None:
+    for name in ("env:PROMOLAKE_PSEUDONYM_KEY", "system:env.PROMOLAKE_PSEUDONYM_KEY"):
+        assert SECRET["PROMOLAKE_PSEUDONYM_KEY"] not in str(server.ask(f"SELECT '${{{name}}}'", **settings))
+
+
+@spark
+def test_no_xml_reads_a_file(server: Server) -> None:
+    entity = '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><a>&e;</a>'
+    with contextlib.suppress(Error):
+        assert "root:" not in str(server.ask(f"SELECT xpath_string('{entity}', 'a')"))
+    with contextlib.suppress(Error):
+        assert "root:" not in str(server.ask(f"SELECT from_xml('{entity}', 'e STRING')"))
 
 
 @spark

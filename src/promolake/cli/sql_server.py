@@ -30,7 +30,7 @@ def sql_server(
             f"Spark's Thrift server asks nobody for a password: on {host} whoever reaches the port could read gold and ops.",
             "Leave it on 127.0.0.1 and reach it through ssh -L, or decide with --without-password.",
         )
-    from promolake.engine.read_only import only_asking
+    from promolake.engine.read_only import hide_environment, only_asking
     from promolake.engine.runner import stopped_by_signals
     from promolake.engine.session import ended, session
     from promolake.engine.thrift import options, thrift_server
@@ -42,7 +42,9 @@ def sql_server(
         raise SettingsError(f"The lake {settings.lake} holds no table yet.", "Fill it with `promolake run` or `promolake demo`.")
     stop = threading.Event()
     with stopped_by_signals(stop.set):
-        spark = session(settings, "promolake-sql-server", say, options(host, port, say))
+        listening = options(host, port, say)
+        hide_environment()
+        spark = session(settings, "promolake-sql-server", say, listening)
         try:
             names = registered(spark, settings.lake, layers=("gold", "ops"))
             only_asking(spark)

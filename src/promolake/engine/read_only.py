@@ -6,6 +6,7 @@ is a place for checks of an analysed plan (SparkSessionExtensions.injectCheckRul
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,10 +44,18 @@ _LOOKING_AROUND = {
     "ShowViewsCommand",
 }
 # Where rows may come from beside tables: the query itself, and what no SQL can name (Delta reads its own log with plans of the session).
-_ROWS = {"CTERelationRef", "CommandResult", "ExternalRDD", "LocalRelation", "LogicalRDD", "OneRowRelation", "Range"}
+_ROWS = {"CTERelationRef", "CommandResult", "ExternalRDD", "LocalRelation", "LogicalRDD", "OneRowRelation", "Range", "UnionLoopRef"}
 _LOG_OF_DELTA = "DeltaLogFileIndex"
 _RUNS_CODE = ("reflect", "java_method", "try_reflect")
+# Of this process's environment, what the JVM is given: a statement that says ${env:NAME} has the variable's value put in.
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "JAVA_HOME", "PYTHONPATH", "PYSPARK_PYTHON", "PROMOLAKE_JARS")
 _REFUSED = "Only queries over the tables and views of the lake are answered here."
+
+
+def hide_environment() -> None:
+    """Takes every variable but a few harmless ones from this process, before its JVM starts: no secret may be asked for by its name."""
+    for name in os.environ.keys() - set(_ENVIRONMENT):
+        del os.environ[name]
 
 
 def only_asking(spark: SparkSession) -> None:

@@ -28,6 +28,8 @@ def options(host: str, port: int, say: Callable[[str], None]) -> dict[str, str]:
         "spark.driver.extraClassPath": class_path,
         "spark.hadoop.hive.server2.thrift.bind.host": host,
         "spark.hadoop.hive.server2.thrift.port": str(port),
+        "spark.databricks.delta.catalog.update.enabled": "true",  # else JDBC's getColumns finds tables without columns
+        "spark.sql.variable.substitute": "false",  # ${env:NAME} in a statement stays text, unless a client sets it otherwise
     }
 
 
