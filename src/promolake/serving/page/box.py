@@ -85,13 +85,14 @@ def answer(lake_root: Path, sql: str, seconds: float = SECONDS) -> pa.Table:
 
 def _shown(rows: pa.Table) -> dict[str, Any]:
     """The answer as text, cell by cell, for a page."""
-    columns = [
-        {"name": field.name, "is_number": pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)}
-        for field in rows.schema
-    ]
+    columns = [{"name": field.name, "is_number": _is_number(field.type)} for field in rows.schema]
     first = rows.slice(0, ROWS)
     cells = [[_cell(value) for value in column.to_pylist()] for column in first.columns]
     return {"columns": columns, "rows": list(zip(*cells, strict=True)), "more": rows.num_rows > ROWS}
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
 def _cell(value: Any) -> str | None:
