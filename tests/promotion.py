@@ -34,7 +34,7 @@ class Promotion:
         self.root = root
         self.batches = 0
         self._lake = Lakehouse(root)
-        self._lake.create([*TABLES.values(), LEDGER, ALERTS])
+        self._lake.create([*TABLES.values(), *(join.table for join in HALLWAY.joins), LEDGER, ALERTS])
 
     def batch(self, rows: Mapping[str, Rows], reached: datetime | None = None, topics: Iterable[str] = TOPICS) -> None:
         """One micro-batch: `rows` by the short name of the gold table, then its entry in the ledger, whose topics have `reached` so far."""
