@@ -96,6 +96,11 @@ def busy_minute(minute: int, products: int = 8, addresses: int = 12) -> dict[str
     }
 
 
+def busy(minutes: Iterable[int]) -> dict[str, list[dict[str, Any]]]:
+    """The same for several minutes."""
+    return {name: [row for minute in minutes for row in busy_minute(minute)[name]] for name in TABLES}
+
+
 def filled(table: Table, rows: Rows) -> pa.Table:
     """The rows with their windows, money as decimals; what is not given is 0 for a figure and NULL otherwise."""
     money = {c.name for c in table.columns if c.type.startswith("decimal")}

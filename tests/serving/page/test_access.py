@@ -50,7 +50,7 @@ def test_no_route_answers_without_a_token_once_there_is_one(client: TestClient, 
     keyring.add("wall", Role.VIEWER)
     for path, method, role in calls(client.app):
         answer = client.request(method, path.replace("{", "").replace("}", ""))
-        assert (answer.status_code == 401) == (role is not Role.ANYONE or method == "POST" and path == "/login"), (path, method)
+        assert (answer.status_code == 401) == (role is not Role.ANYONE or (method == "POST" and path == "/login")), (path, method)
 
 
 def test_no_route_answers_a_wrong_token(client: TestClient, keyring: Keyring) -> None:
