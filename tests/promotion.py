@@ -34,7 +34,7 @@ class Promotion:
         self.root = root
         self.batches = 0
         self._lake = Lakehouse(root)
-        self._lake.create([*TABLES.values(), LEDGER, ALERTS])
+        self._lake.create([*TABLES.values(), *(join.table for join in HALLWAY.joins), LEDGER, ALERTS])
 
     def batch(self, rows: Mapping[str, Rows], reached: datetime | None = None, topics: Iterable[str] = TOPICS) -> None:
         """One micro-batch: `rows` by the short name of the gold table, then its entry in the ledger, whose topics have `reached` so far."""
@@ -53,9 +53,11 @@ class Promotion:
         self.batches += 1
 
     def alert(self, name: str, summary: str, minute: int, status: str = "firing") -> None:
+        """A micro-batch that brings nothing but an alert."""
         row = {"alert_id": f"{name}{minute}{status}", "alert": name, "status": status, "labels": '{"severity": "page"}', "value": 1.5}
         row |= {"annotations": f'{{"summary": "{summary}"}}', "starts_at": at(minute), "ingested_at": at(minute)}
-        self._lake.append(ALERTS, filled(ALERTS, [row]), Txn(f"{APP}:{ALERTS.name}", self.batches + minute))
+        self._lake.append(ALERTS, filled(ALERTS, [row]), Txn(f"{APP}:{ALERTS.name}", self.batches))
+        self.book()
 
 
 def at(minute: float) -> datetime:
@@ -85,13 +87,18 @@ def busy_minute(minute: int, products: int = 8, addresses: int = 12) -> dict[str
         ],
         "sales_per_product_per_minute": [sold(minute, f"p{n:04}", f"{wave * (products - n)}.25", n + 1) for n in range(products)],
         "traffic_per_minute": [
-            {"minute": minute, "request_count": wave * 9, "page_view_count": wave * 6, "visitor_count": len(ips), "visitor_sketch": sketch(ips)}
+            {"minute": minute, "request_count": wave * 9, "page_view_count": wave * 6, "visitor_sketch": sketch(ips)}
         ],
-        "requests_per_ip_per_minute": [{"minute": minute, "ip": ip, "request_count": 3 + n, "failed_count": n % 2} for n, ip in enumerate(ips)],
+        "requests_per_ip_per_minute": [{"minute": minute, "ip": ip, "request_count": 3 + n} for n, ip in enumerate(ips)],
         "machine_metrics_per_minute": [{"minute": minute, "host": "*", "sample_count": 60} | percent],
         "errors_per_minute": [{"minute": minute, "service": "cart", "error_count": minute % 4, "event_count": wave}],
         "funnel_per_minute": [{"minute": minute, "search_count": wave * 4, "view_count": wave * 3, "order_count": wave // 2}],
     }
+
+
+def busy(minutes: Iterable[int]) -> dict[str, list[dict[str, Any]]]:
+    """The same for several minutes."""
+    return {name: [row for minute in minutes for row in busy_minute(minute)[name]] for name in TABLES}
 
 
 def filled(table: Table, rows: Rows) -> pa.Table:

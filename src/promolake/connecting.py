@@ -28,7 +28,7 @@ class Lake:
     def __init__(self, settings: configuration.Settings, at: datetime | None = None) -> None:
         self.home = settings.home
         self._settings = settings
-        self._reader = Reader(settings.lake, at)
+        self._reader = Reader(settings.lake, at=at)
 
     def sql(self, statement: str) -> pd.DataFrame:
         """The answer to one SELECT: times in UTC, money as exact decimal.Decimal. Raises SettingsError when it cannot be answered."""

@@ -42,14 +42,21 @@ class Reader:
     """SQL over the tables under `lake_root` (one directory per `layer/name`) and the views of serving/views; times in UTC.
 
     Every query reads the newest version of each table it names, or with `at` what had been committed by then; only those are opened.
-    One thread at a time.
+    One thread at a time. `layers` are those that may be asked; `settings` are DuckDB's, limits above all.
     """
 
-    def __init__(self, lake_root: Path, at: datetime | None = None) -> None:
+    def __init__(
+        self,
+        lake_root: Path,
+        layers: Iterable[str] = catalog.LAYERS,
+        settings: Mapping[str, str | int] = MappingProxyType({}),
+        at: datetime | None = None,
+    ) -> None:
         self._root = lake_root
+        self._layers = tuple(layers)
         self._at = at
         self._views = catalog.views()
-        self._duckdb = sealed(catalog.LAYERS)
+        self._duckdb = sealed(catalog.LAYERS, settings)
 
     def __enter__(self) -> Self:
         return self
@@ -61,28 +68,29 @@ class Reader:
         self._duckdb.close()
 
     def interrupt(self) -> None:
-        """Ends the query that runs in another thread; `query` raises InterruptedError there."""
+        """Ends the query that another thread waits for, with an InterruptedError there."""
         self._duckdb.interrupt()
 
-    def query(self, sql: str) -> pa.Table:
-        """The answer to one SELECT, timestamps in UTC, money as decimal128.
+    def query(self, sql: str, most: int | None = None) -> pa.Table:
+        """The answer to one SELECT, or its first `most` rows; timestamps in UTC, money as decimal128.
 
         Raises SettingsError when `sql` is not exactly one query, cannot be answered, or names a table that is not there or not shown;
         InterruptedError after `interrupt`.
         """
         try:
-            return self._answer(sql)
+            return self._answer(sql, most)
         except duckdb.InterruptException:
             raise InterruptedError("The query was interrupted.") from None
 
-    def _answer(self, sql: str) -> pa.Table:
+    def _answer(self, sql: str, most: int | None) -> pa.Table:
         named = self._named(sql)
-        paths = catalog.tables(self._root)
+        paths = self._paths()
         if not paths:
             raise SettingsError(f"The lake {self._root} holds no table yet.", "Fill it with `promolake run` or `promolake demo`.")
         self._open(named, paths)
         try:
-            return self._duckdb.sql(sql).to_arrow_table()
+            answer = self._duckdb.sql(sql)
+            return (answer if most is None else answer.limit(most)).to_arrow_table()
         except duckdb.InterruptException:
             raise
         except duckdb.Error as error:
@@ -91,9 +99,12 @@ class Reader:
 
     def tables(self) -> list[Relation]:
         """The tables and views that can be queried now; a view appears once every table it reads does."""
-        paths = catalog.tables(self._root)
+        paths = self._paths()
         there = [Relation(name, "table", DeltaTable(path).metadata().description or "") for name, path in paths.items()]
         return there + [Relation(view.name, "view", view.description) for view in self._answerable(paths)]
+
+    def _paths(self) -> dict[str, Path]:
+        return {name: path for name, path in catalog.tables(self._root).items() if name.partition(".")[0] in self._layers}
 
     def _answerable(self, paths: dict[str, Path]) -> list[catalog.View]:
         return [view for view in self._views.values() if view.reads <= paths.keys()]
