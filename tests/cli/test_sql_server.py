@@ -56,11 +56,17 @@ class Server:
 
     def ask(self, *statements: str, **settings: str) -> list[tuple[Any, ...]]:
         """The rows of the last of the statements, sent over one connection whose session asks for the settings."""
-        with connect("127.0.0.1", self.port, auth_mechanism="PLAIN", user="me", password="none", timeout=120) as client:
-            cursor = client.cursor(configuration=settings)
+        with self.asking(**settings) as cursor:
             for statement in statements:
                 cursor.execute(statement)
             return cursor.fetchall()
+
+    @contextlib.contextmanager
+    def asking(self, **settings: str) -> Iterator[Any]:
+        """A cursor of a connection of its own."""
+        address = {"host": "127.0.0.1", "port": self.port, "auth_mechanism": "PLAIN", "user": "me", "password": "none"}
+        with connect(**address, timeout=120) as client, contextlib.closing(client.cursor(configuration=settings)) as cursor:
+            yield cursor
 
 
 def fill(lake: Path) -> None:
@@ -79,14 +85,19 @@ def rows(table: Table, row: dict[str, Any]) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, until: Callable[..., None]) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("served")
-    started = Server(home)
-    until(lambda: "try it: " in started.log.read_text() or started.process.poll() is not None, timeout_s=180)
-    assert started.process.poll() is None, started.log.read_text()
-    yield started
-    if started.process.poll() is None:
-        started.process.kill()
-        started.process.wait()
+    one = started(tmp_path_factory.mktemp("served"), until)
+    yield one
+    if one.process.poll() is None:
+        one.process.kill()
+        one.process.wait()
+
+
+def started(home: Path, until: Callable[..., None]) -> Server:
+    """A server that has said that it can be asked."""
+    one = Server(home)
+    until(lambda: "try it: " in one.log.read_text() or one.process.poll() is not None, timeout_s=180)
+    assert one.process.poll() is None, one.log.read_text()
+    return one
 
 
 spark = pytest.mark.spark
@@ -127,8 +138,7 @@ def test_a_tool_finds_gold_and_ops_and_nothing_else(server: Server) -> None:
 
 @spark
 def test_the_catalogue_calls_of_jdbc_find_the_same(server: Server) -> None:
-    with connect("127.0.0.1", server.port, auth_mechanism="PLAIN", user="me", password="none", timeout=120) as client:
-        cursor = client.cursor()
+    with server.asking() as cursor:
         cursor.get_databases()
         assert {row[0] for row in cursor.fetchall()} == {"default", "global_temp", "gold", "ops"}
         cursor.get_tables(database_name="gold")
@@ -209,10 +219,17 @@ def test_what_is_more_than_asking_gold_and_ops_is_refused(server: Server, statem
 
 
 @spark
-@pytest.mark.parametrize("settings", [{}, {"spark.sql.variable.substitute": "true"}])
-def test_no_statement_gets_at_the_environment(server: Server, settings: dict[str, str]) -> None:
-    for name in ("env:PROMOLAKE_PSEUDONYM_KEY", "system:env.PROMOLAKE_PSEUDONYM_KEY"):
-        assert SECRET["PROMOLAKE_PSEUDONYM_KEY"] not in str(server.ask(f"SELECT '${{{name}}}'", **settings))
+def test_a_statement_that_names_the_environment_gets_its_own_text_back(server: Server) -> None:
+    named = "${env:PROMOLAKE_PSEUDONYM_KEY} ${env:HOME} ${system:user.home}"
+    assert server.ask(f"SELECT '{named}'") == [(named,)]
+
+
+@spark
+def test_no_secret_is_in_the_environment_of_the_jvm(server: Server) -> None:
+    (jvm,) = (int(pid) for pid in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split())
+    environment = Path(f"/proc/{jvm}/environ").read_bytes()
+    assert b"HOME=" in environment
+    assert SECRET["PROMOLAKE_PSEUDONYM_KEY"].encode() not in environment
 
 
 @spark
@@ -229,11 +246,29 @@ def test_an_explained_plan_tells_nothing_of_a_file(server: Server) -> None:
     assert "Only queries over" in str(server.ask("EXPLAIN SELECT * FROM text.`/etc/passwd`"))
 
 
+CATALOG = "spark.sql.catalog.mine"
+DERBY = {
+    CATALOG: "org.apache.spark.sql.execution.datasources.v2.jdbc.JDBCTableCatalog",
+    f"{CATALOG}.driver": "org.apache.derby.jdbc.EmbeddedDriver",
+}
+
+
 @spark
-@pytest.mark.parametrize("setting", ["spark.sql.runSQLOnFiles", "set:hiveconf:spark.sql.runSQLOnFiles"])
-def test_a_setting_of_the_connection_opens_no_file(server: Server, setting: str) -> None:
-    with pytest.raises(Error, match="Only queries over"):
-        server.ask("SELECT * FROM text.`/etc/passwd`", **{setting: "true"})
+@pytest.mark.parametrize("form", ["set:hiveconf:", "set:hivevar:"])
+@pytest.mark.parametrize(
+    ("settings", "statement"),
+    [
+        (DERBY | {f"{CATALOG}.url": "jdbc:derby:{lake}/mine;create=true"}, "SELECT * FROM mine.app.t"),
+        (DERBY | {f"{CATALOG}.url": "jdbc:derby:{lake}/mine;create=true"}, "SHOW TABLES IN mine.app"),
+        ({"spark.sql.runSQLOnFiles": "true"}, "SELECT * FROM text.`/etc/passwd`"),
+        ({"spark.sql.variable.substitute": "true"}, "SELECT '${{env:HOME}}'"),
+    ],
+)
+def test_a_connection_that_brings_settings_is_not_answered(server: Server, form: str, settings: dict[str, str], statement: str) -> None:
+    given = {f"{form}{name}": value.format(lake=server.lake) for name, value in settings.items()}
+    with pytest.raises(Error, match="the settings here are the server's"):
+        server.ask(statement.format(), **given)
+    assert not (server.lake / "mine").exists()
 
 
 @spark
@@ -246,12 +281,16 @@ def test_after_all_that_the_lake_is_as_it_was(server: Server) -> None:
 
 
 @spark
-def test_sigterm_ends_it_in_order_and_frees_the_port(server: Server) -> None:
-    os.kill(server.process.pid, signal.SIGTERM)
-    assert server.process.wait(timeout=60) == 0, server.log.read_text()
-    assert server.log.read_text().endswith("stopped\n")
-    assert sorted(path.name for path in server.log.parent.iterdir()) == ["lake", "log", "server.log", "warehouse"]
-    with socket.create_server(("127.0.0.1", server.port)):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_sigterm_and_ctrl_c_end_it_in_order_and_free_the_port(
+    server: Server, number: signal.Signals, tmp_path: Path, until: Callable[..., None]
+) -> None:
+    ending = server if number == signal.SIGTERM else started(tmp_path, until)
+    os.kill(ending.process.pid, number)
+    assert ending.process.wait(timeout=60) == 0, ending.log.read_text()
+    assert ending.log.read_text().endswith("stopped\n")
+    assert sorted(path.name for path in ending.log.parent.iterdir()) == ["lake", "log", "server.log", "warehouse"]
+    with socket.create_server(("127.0.0.1", ending.port)):
         pass
 
 

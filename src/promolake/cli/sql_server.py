@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,7 +33,6 @@ def sql_server(
             "Leave it on 127.0.0.1 and reach it through ssh -L, or decide with --without-password.",
         )
     from promolake.engine.read_only import hide_environment, only_asking
-    from promolake.engine.runner import stopped_by_signals
     from promolake.engine.session import ended, session
     from promolake.engine.thrift import options, thrift_server
     from promolake.serving import catalog
@@ -40,21 +41,28 @@ def sql_server(
     settings = configuration.load(context.obj)
     if not catalog.tables(settings.lake):
         raise SettingsError(f"The lake {settings.lake} holds no table yet.", "Fill it with `promolake run` or `promolake demo`.")
-    stop = threading.Event()
-    with stopped_by_signals(stop.set):
-        listening = options(host, port, say)
-        hide_environment()
-        spark = session(settings, "promolake-sql-server", say, listening)
-        try:
-            names = registered(spark, settings.lake, layers=("gold", "ops"))
-            only_asking(spark)
-            with thrift_server(spark, settings.home / "log" / "derby.log") as runs:
-                out.print(f"{len(names)} tables and views: {', '.join(names)}", soft_wrap=True)
-                out.print(f"jdbc:hive2://{host}:{port}/gold (any user, no password)", soft_wrap=True)
-                out.print(f"try it: beeline -u jdbc:hive2://{host}:{port}/gold -n me -e 'SHOW TABLES'", soft_wrap=True)
-                while not stop.wait(_LOOK_SECONDS):
-                    if not runs():
-                        raise FlowFailed("The Thrift server has ended.", f"See {settings.home / 'log' / 'spark.log'}.")
-        finally:
-            ended(spark)
+    listening = options(host, port, say)
+    hide_environment()
+    spark = session(settings, "promolake-sql-server", say, listening)
+    try:
+        names = registered(spark, settings.lake, layers=("gold", "ops"))
+        only_asking(spark)
+        with thrift_server(spark, settings.home / "log" / "derby.log") as runs:
+            _answer(f"jdbc:hive2://{host}:{port}/gold", names, runs, settings.home / "log" / "spark.log")
+    finally:
+        ended(spark)
     say("stopped")
+
+
+def _answer(url: str, names: list[str], runs: Callable[[], bool], log: Path) -> None:
+    """Says where to ask, and returns when told to stop."""
+    from promolake.engine.runner import stopped_by_signals
+
+    stop = threading.Event()
+    with stopped_by_signals(stop.set):  # not before Spark has started: it takes Ctrl-C for itself
+        out.print(f"{len(names)} tables and views: {', '.join(names)}", soft_wrap=True)
+        out.print(f"{url} (any user, no password)", soft_wrap=True)
+        out.print(f"try it: beeline -u {url} -n me -e 'SHOW TABLES'", soft_wrap=True)
+        while not stop.wait(_LOOK_SECONDS):
+            if not runs():
+                raise FlowFailed("The Thrift server has ended.", f"See {log}.")

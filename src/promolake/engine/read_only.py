@@ -49,6 +49,7 @@ _LOG_OF_DELTA = "DeltaLogFileIndex"
 _RUNS_CODE = ("reflect", "java_method", "try_reflect")
 # Of this process's environment, what the JVM is given: a statement that says ${env:NAME} has the variable's value put in.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "JAVA_HOME", "PYTHONPATH", "PYSPARK_PYTHON", "PROMOLAKE_JARS")
+_THE_SERVER_SETS = {"spark.sql.hive.version", "spark.sql.datetime.java8API.enabled"}  # in each client's session
 _REFUSED = "Only queries over the tables and views of the lake are answered here."
 
 
@@ -67,7 +68,7 @@ def only_asking(spark: SparkSession) -> None:
     gateway.python_parameters.propagate_java_exceptions = True  # a refusal reaches the client as it is, without Python's traceback
     ensure_callback_server_started(gateway)
     jvm = spark._jvm
-    spark._jsparkSession.extensions().injectCheckRule(_PerSession(_Check(jvm)))
+    spark._jsparkSession.extensions().injectCheckRule(_PerSession(jvm, _settings(jvm, spark._jsparkSession)))
     functions = jvm.org.apache.spark.sql.catalyst.analysis.FunctionRegistry.builtin()
     for name in _RUNS_CODE:
         functions.dropFunction(jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(name))
@@ -118,20 +119,38 @@ class _Check:
 
     def apply(self, plan: JavaObject) -> None:
         if not _allowed(plan, self._command):
-            raise Py4JJavaError(_REFUSED, self._jvm.java.lang.SecurityException(_REFUSED))
+            raise _refusal(self._jvm, _REFUSED)
 
     class Java:
         implements = ("scala.Function1",)
 
 
 class _PerSession:
-    """SparkSession => (LogicalPlan => Unit)."""
+    """SparkSession => (LogicalPlan => Unit), called before a session's first plan is analysed.
 
-    def __init__(self, check: _Check) -> None:
-        self._check = check
+    By then a client has given its session what settings it likes, as parts of its JDBC address. With some of them merely naming a table
+    does something: a catalog of its own opens a database wherever its settings say.
+    """
 
-    def apply(self, _: JavaObject) -> _Check:
+    def __init__(self, jvm: Any, settings: dict[str, str]) -> None:
+        self._jvm = jvm
+        self._ours = settings
+        self._check = _Check(jvm)
+
+    def apply(self, session: JavaObject) -> _Check:
+        theirs = {name: value for name, value in _settings(self._jvm, session).items() if name.startswith("spark.")}
+        changed = sorted(name for name, value in theirs.items() if name not in _THE_SERVER_SETS and self._ours.get(name) != value)
+        if changed:
+            raise _refusal(self._jvm, f"The connection sets {', '.join(changed)}: the settings here are the server's.")
         return self._check
 
     class Java:
         implements = ("scala.Function1",)
+
+
+def _settings(jvm: Any, session: JavaObject) -> dict[str, str]:
+    return dict(jvm.scala.jdk.javaapi.CollectionConverters.asJava(session.conf().getAll()))
+
+
+def _refusal(jvm: Any, sentence: str) -> Py4JJavaError:
+    return Py4JJavaError(sentence, jvm.java.lang.SecurityException(sentence))

@@ -29,7 +29,7 @@ def options(host: str, port: int, say: Callable[[str], None]) -> dict[str, str]:
         "spark.hadoop.hive.server2.thrift.bind.host": host,
         "spark.hadoop.hive.server2.thrift.port": str(port),
         "spark.databricks.delta.catalog.update.enabled": "true",  # else JDBC's getColumns finds tables without columns
-        "spark.sql.variable.substitute": "false",  # ${env:NAME} in a statement stays text, unless a client sets it otherwise
+        "spark.sql.variable.substitute": "false",  # ${env:NAME} in a statement stays text
     }
 
 
