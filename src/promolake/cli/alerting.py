@@ -6,9 +6,11 @@ import getpass
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,7 +27,7 @@ from promolake.alerts.outbox import Outbox
 from promolake.alerts.silences import Silences
 from promolake.alerts.tables import ALERTS, STATES
 from promolake.cli import app, out, say
-from promolake.core.errors import EnvironmentProblem, PromolakeError, SettingsError
+from promolake.core.errors import EnvironmentProblem, HomeInUse, PromolakeError, SettingsError
 from promolake.core.table import Table
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
@@ -62,10 +64,27 @@ def dispatch(context: typer.Context) -> None:
         seen[0] = version
         return found
 
-    with held(settings.home / "state" / "dispatcher.lock", f"delivers the alerts of {settings.home}"):
+    with _first(settings.home):
         dispatcher = Dispatcher(settings.home, settings.alerts_file, feed, say)
         with stopped_by_signals(dispatcher.stop):
             dispatcher.run()
+
+
+@contextmanager
+def _first(home: Path) -> Iterator[None]:
+    """The right to deliver the alerts of a home: of several dispatchers (each run starts one) one delivers, the others stand by."""
+    file, said = home / "state" / "dispatcher.lock", False
+    with ExitStack() as right:
+        while True:
+            try:
+                right.enter_context(held(file, f"delivers the alerts of {home}"))
+                break
+            except HomeInUse as busy:
+                if not said:
+                    say(f"{busy.what} This one stands by.")
+                said = True
+                time.sleep(RESTART_SECONDS)
+        yield
 
 
 @contextmanager

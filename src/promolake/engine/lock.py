@@ -16,10 +16,12 @@ from promolake.core.table import Table
 def writing(home: Path, tables: Iterable[Table]) -> Iterator[None]:
     """Holds the right to write the tables of a home. Raises HomeInUse, naming the process that has it, at once.
 
-    The kernel gives the right back however the process ends.
+    The kernel gives the right back however the process ends. Shared tables are not held: who writes one takes turns (`turn`).
     """
     with ExitStack() as locks:
         for table in tables:
+            if table.shared:
+                continue
             locks.enter_context(held(home / "locks" / f"{table.name}.lock", f"writes {table.name} in {home}"))
         yield
 
@@ -38,6 +40,15 @@ def held(file: Path, does: str) -> Iterator[None]:
         opened.truncate(0)
         opened.write(str(os.getpid()))
         opened.flush()
+        yield
+
+
+@contextmanager
+def turn(file: Path) -> Iterator[None]:
+    """Waits for the lock and holds it, for as long as one write takes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
         yield
 
 
