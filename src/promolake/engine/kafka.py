@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event
 
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
@@ -86,14 +86,54 @@ def producer(bootstrap: str) -> KafkaProducer:
 
 def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
     """The offset after the last record by (topic, partition), of every partition of the topics that exist. Raises BrokerAway."""
+    return _offsets(bootstrap, topics, OffsetSpec.LATEST)
+
+
+def first_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """The offset of the oldest record the broker still has, by (topic, partition). Raises BrokerAway."""
+    return _offsets(bootstrap, topics, OffsetSpec.EARLIEST)
+
+
+def _offsets(bootstrap: str, topics: Iterable[str], spec: OffsetSpec) -> dict[tuple[str, int], int]:
     with _admin(bootstrap) as admin:
         wanted = {
-            TopicPartition(topic["name"], partition["partition_index"]): OffsetSpec.LATEST
+            TopicPartition(topic["name"], partition["partition_index"]): spec
             for topic in admin.describe_topics(list(topics))
             for partition in topic["partitions"]
         }
         found = admin.list_partition_offsets(wanted) if wanted else {}
-    return {(place.topic, place.partition): end.offset for place, end in found.items()}
+    return {(place.topic, place.partition): at.offset for place, at in found.items()}
+
+
+def kept_records(bootstrap: str, topic: str, ranges: Iterable[tuple[int, int, int]]) -> set[tuple[int, int]]:
+    """Which offsets of the ranges (partition, first, last) the broker has a committed record at, or may have had: (partition, offset).
+
+    The others belong to markers of transactions, to records of aborted ones, or to records compaction removed: no reader is given
+    anything there. Offsets before a partition's first one are told as kept: nobody can tell any more. Raises BrokerAway.
+    """
+    kept: set[tuple[int, int]] = set()
+    try:
+        reader = KafkaConsumer(
+            bootstrap_servers=bootstrap.split(","), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100
+        )
+    except KafkaError as problem:
+        raise _away(bootstrap) from problem
+    try:
+        for partition, first, last in ranges:
+            place = TopicPartition(topic, partition)
+            reader.assign([place])
+            begin = reader.beginning_offsets([place])[place]
+            kept |= {(partition, offset) for offset in range(first, min(begin, last + 1))}
+            reader.seek(place, max(first, begin))
+            until = min(last + 1, reader.end_offsets([place])[place])
+            while reader.position(place) < until:
+                records = reader.poll(timeout_ms=ATTEMPT_MS).get(place, [])
+                kept |= {(partition, record.offset) for record in records if record.offset <= last}
+                if not records and reader.position(place) < until and cluster_id(bootstrap) is None:
+                    raise _away(bootstrap)
+    finally:
+        reader.close()
+    return kept
 
 
 def reader_options(bootstrap: str, topics: Iterable[str], max_offsets: int) -> dict[str, str]:
@@ -107,6 +147,7 @@ def reader_options(bootstrap: str, topics: Iterable[str], max_offsets: int) -> d
         "startingOffsets": "earliest",
         "includeHeaders": "true",
         "failOnDataLoss": "true",
+        "kafka.isolation.level": "read_committed",  # what a producer's aborted transaction wrote was never said
         "maxOffsetsPerTrigger": str(max_offsets),
         # Fewer, larger fetches: the client's 500 records per poll and 1 MiB per partition starve a batch of 100,000.
         "kafka.max.poll.records": "10000",

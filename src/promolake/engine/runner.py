@@ -29,7 +29,9 @@ from promolake.engine.joining import JoinQuery
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.lateness import BOOKS
 from promolake.engine.lock import turn, writing
+from promolake.engine.lost_records import refuse_lost_records
 from promolake.engine.maintenance import Maintenance
+from promolake.engine.query_log import QueryLog
 from promolake.engine.readmission import Outcome, Readmission
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan
@@ -263,6 +265,7 @@ class Runner:
         checkpoint = self._settings.checkpoint(part.name)
         part.failure = None
         if isinstance(part, Scan):
+            refuse_lost_records(QueryLog(checkpoint), self._bootstrap)
             return part.start(self._bootstrap, checkpoint, self._settings.engine.max_offsets, trigger)
         return part.start(checkpoint, trigger)
 
