@@ -1,0 +1,249 @@
+"""How everything stands at a moment, for the operations page and for Prometheus: of what is committed, not of what is promised."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from promolake.serving import catalog
+from promolake.serving.page.outside import Outside, Query
+from promolake.serving.sql import Reader
+
+RATE_SECONDS = 60
+QUARANTINE_HOURS = 24
+ALERTS_SHOWN = 30
+KEPT_SECONDS = 2.0  # so long one look serves everybody who asks: it shares the cores with the stream
+
+_TOPICS = """
+SELECT topic,
+  sum(read_count) AS read, sum(valid_count) AS valid, sum(quarantined_count) AS quarantined, sum(duplicate_count) AS duplicate,
+  sum(late_count) AS late,
+  sum(valid_count) FILTER (read_count > 0) AS first_valid,
+  sum(quarantined_count) FILTER (read_count > 0) AS first_quarantined,
+  sum(duplicate_count) FILTER (read_count > 0) AS first_duplicate,
+  coalesce(sum(read_count) FILTER (ingested_at > TIMESTAMPTZ '{since}'), 0) AS lately,
+  max(newest_event_time) AS newest_event_time,
+  max(ingested_at) FILTER (read_count > 0) AS batch_at
+FROM ops.ledger GROUP BY topic
+"""
+_AUDIT = """
+SELECT audited_at, table_name, expectation, severity, is_success, details FROM ops.audits
+WHERE audited_at = (SELECT max(audited_at) FROM ops.audits) ORDER BY severity, table_name, expectation
+"""
+_ALERTS = """
+SELECT alert_id, alert, status, labels, annotations, value, starts_at, ends_at, ingested_at
+FROM ops.alerts ORDER BY ingested_at DESC, alert_id LIMIT {limit}
+"""
+_STATES = "SELECT alert, status, count(*) AS n FROM ops.alert_states WHERE status IN ('firing', 'pending') GROUP BY ALL ORDER BY ALL"
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What became of a topic's records. `lag` is how many the broker holds that no finished batch has read; None: not known.
+
+    The counts are the ledger's with its corrections; those of `first` are as first judged, and only ever grow.
+    """
+
+    name: str
+    lag: int | None
+    read: int
+    valid: int
+    quarantined: int
+    duplicate: int
+    late: int
+    first: Mapping[str, int]
+    per_second: float  # read in the last RATE_SECONDS
+    newest_event_time: datetime | None
+    batch_at: datetime | None  # when the newest batch with records was cut
+
+
+@dataclass(frozen=True)
+class TableState:
+    """A Delta table by its log."""
+
+    name: str
+    id: str
+    version: int
+    files: int
+    bytes: int
+    rows: int | None  # None when a file does not say
+    committed_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """How many rows of the last QUARANTINE_HOURS broke a rule; a row that breaks two counts under both."""
+
+    topic: str
+    rule: str
+    rows: int
+    newest_at: datetime
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The newest audit."""
+
+    at: datetime
+    counts: Mapping[tuple[str, bool], int]  # by severity and whether the expectation is kept
+    broken: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Everything at the moment `outside.at`."""
+
+    outside: Outside
+    topics: tuple[Topic, ...]
+    tables: tuple[TableState, ...]
+    quarantined: tuple[Quarantined, ...]
+    alerts: tuple[Mapping[str, Any], ...]  # rows of ops.alerts, newest first
+    states: Mapping[tuple[str, str], int]  # alerts that fire or are pending, by rule and status
+    audit: Audit | None
+
+    @property
+    def at(self) -> datetime:
+        return self.outside.at
+
+    def behind(self, query: Query) -> int | None:
+        """Commits of its source tables a query has yet to read; None when it reads no table."""
+        versions = {table.id: table.version for table in self.tables}
+        left = [max(0, versions[id] + 1 - version) for id, version in query.reads_next.items() if id in versions]
+        return sum(left) if left else None
+
+
+class Standings:
+    """Looks at the lake under `root`; `outside` tells what no table says, `topics` are those there should be. For any thread."""
+
+    def __init__(self, root: Path, topics: tuple[str, ...], outside: Callable[[], Outside]) -> None:
+        self._root = root
+        self._topics = topics
+        self._outside = outside
+        self._open: dict[str, DeltaTable] = {}
+        self._tables: dict[str, TableState] = {}
+        self._lock = threading.Lock()
+        self._latest: tuple[float, Standing] | None = None
+
+    def now(self) -> Standing:
+        """At most KEPT_SECONDS old."""
+        with self._lock:
+            if self._latest is None or time.monotonic() - self._latest[0] > KEPT_SECONDS:
+                self._latest = (time.monotonic(), self._looked())
+            return self._latest[1]
+
+    def forget(self) -> None:
+        """The next look is a new one: something was changed here."""
+        self._latest = None
+
+    def _looked(self) -> Standing:
+        outside = self._outside()
+        there = catalog.tables(self._root)
+        with Reader(self._root) as reader:
+
+            def ask(table: str, sql: str) -> list[dict[str, Any]]:
+                return reader.query(sql).to_pylist() if table in there else []
+
+            since = outside.at - timedelta(seconds=RATE_SECONDS)
+            ledger = {row["topic"]: row for row in ask("ops.ledger", _TOPICS.format(since=since.isoformat()))}
+            return Standing(
+                outside,
+                tuple(_topic(name, ledger.get(name), outside) for name in self._topics),
+                tuple(self._table_states()),
+                tuple(_quarantined(self._root, outside.at)),
+                tuple(ask("ops.alerts", _ALERTS.format(limit=ALERTS_SHOWN))),
+                {(row["alert"], row["status"]): row["n"] for row in ask("ops.alert_states", _STATES)},
+                _audit(ask("ops.audits", _AUDIT)),
+            )
+
+    def _table_states(self) -> list[TableState]:
+        """Every table of the lake, those not shown to queries, too: of their logs, not of their rows."""
+        found = []
+        for log in sorted(self._root.glob("[a-z]*/*/_delta_log")):
+            name = f"{log.parent.parent.name}.{log.parent.name}"
+            if name in self._open:
+                self._open[name].update_incremental()
+            else:
+                self._open[name] = DeltaTable(log.parent)
+            known = self._tables.get(name)
+            if known is None or known.version != self._open[name].version():
+                known = self._tables[name] = _state(name, self._open[name])
+            found.append(known)
+        return found
+
+
+def _state(name: str, table: DeltaTable) -> TableState:
+    files = pa.table(table.get_add_actions(flatten=True))
+    rows = files["num_records"] if "num_records" in files.column_names else None
+    (commit,) = table.history(1) or [{}]
+    return TableState(
+        name,
+        str(table.metadata().id),
+        table.version(),
+        files.num_rows,
+        pc.sum(files["size_bytes"]).as_py() or 0,
+        (pc.sum(rows).as_py() or 0) if rows is not None and not rows.null_count else None,
+        datetime.fromtimestamp(commit["timestamp"] / 1000, UTC) if "timestamp" in commit else None,
+    )
+
+
+def _topic(name: str, row: Mapping[str, Any] | None, outside: Outside) -> Topic:
+    row = row or {}
+    counts = {fate: int(row.get(fate) or 0) for fate in ("read", "valid", "quarantined", "duplicate", "late")}
+    first = {fate: int(row.get(f"first_{fate}") or 0) for fate in ("valid", "quarantined", "duplicate")}
+    return Topic(
+        name,
+        _lag(name, outside),
+        **counts,
+        first=first,
+        per_second=int(row.get("lately") or 0) / RATE_SECONDS,
+        newest_event_time=row.get("newest_event_time"),
+        batch_at=row.get("batch_at"),
+    )
+
+
+def _lag(name: str, outside: Outside) -> int | None:
+    """The broker's ends less those of the newest finished batch of whichever query reads the topic."""
+    if outside.ends is None:
+        return None
+    read: dict[int, int] = {}
+    for query in outside.queries:
+        for partition, end in query.ends.get(name, {}).items():
+            read[partition] = max(end, read.get(partition, 0))
+    return sum(max(0, end - read.get(partition, 0)) for (topic, partition), end in outside.ends.items() if topic == name)
+
+
+def _quarantined(root: Path, at: datetime) -> list[Quarantined]:
+    """Reads the reasons and their times, never the rows themselves: they hold personal data in clear."""
+    since = pa.scalar(at - timedelta(hours=QUARANTINE_HOURS), pa.timestamp("us", "UTC"))
+    found: list[Quarantined] = []
+    for log in sorted(root.glob("silver/quarantine_*/_delta_log")):
+        rows = DeltaTable(log.parent).to_pyarrow_dataset().to_table(["topic", "violations", "ingested_at"], pc.field("ingested_at") > since)
+        flat = pa.table(
+            {
+                "rule": pc.list_flatten(rows["violations"]),
+                "topic": pc.take(rows["topic"], pc.list_parent_indices(rows["violations"])),
+                "at": pc.take(rows["ingested_at"], pc.list_parent_indices(rows["violations"])),
+            }
+        )
+        for row in flat.group_by(["topic", "rule"]).aggregate([("at", "count"), ("at", "max")]).to_pylist():
+            found.append(Quarantined(row["topic"], row["rule"], row["at_count"], row["at_max"].astimezone(UTC)))
+    return sorted(found, key=lambda one: (one.newest_at, one.rows), reverse=True)
+
+
+def _audit(rows: list[dict[str, Any]]) -> Audit | None:
+    if not rows:
+        return None
+    counts: dict[tuple[str, bool], int] = {}
+    for row in rows:
+        key = (row["severity"], row["is_success"])
+        counts[key] = counts.get(key, 0) + 1
+    return Audit(rows[0]["audited_at"], counts, tuple(row for row in rows if not row["is_success"]))
