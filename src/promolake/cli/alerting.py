@@ -214,7 +214,7 @@ def send_test(context: typer.Context, channel: Annotated[str, typer.Argument(hel
 
 
 def silenced(home: Path, matchers: Sequence[str], length: str, comment: str, by: str) -> Silence:
-    """Makes a silence from now on. Raises SettingsError for a matcher or a length that is none, or without a matcher: that holds back all."""
+    """Makes a silence from now on. Raises SettingsError for a matcher or length that is none, and for no matcher: that would match all."""
     if not matchers:
         raise SettingsError("A silence needs at least one matcher.", 'For every alert: alertname=~".+"')
     try:

@@ -112,7 +112,7 @@ class Probe:
 
 
 def query(folder: Path) -> Query:
-    """How a streaming query stands, by the files of its checkpoint: `offsets/N` is written when batch N is planned, `commits/N` at its end."""
+    """How a streaming query stands: its checkpoint's `offsets/N` is written when batch N is planned, `commits/N` when it has ended."""
     log = QueryLog(folder)
     planned, done = log.last, log.last_done
     finished = log.offsets.get(done)
@@ -155,8 +155,8 @@ def silences(home: Path, now: datetime) -> tuple[Silence, ...]:
 
 def versions() -> dict[str, str]:
     """What was installed when this process began."""
-    found = {"promolake": promolake.__version__}
-    found |= {name: metadata.version(package) for name, package in (("Spark", "pyspark"), ("Delta", "delta-spark"), ("deltalake", "deltalake"))}
+    packages = {"Spark": "pyspark", "Delta": "delta-spark", "deltalake": "deltalake"}
+    found = {"promolake": promolake.__version__} | {name: metadata.version(package) for name, package in packages.items()}
     broker = re.search(r":kafka_[\d.]+:([\d.]+)", " ".join(BROKER_JARS.coordinates))
     return found | ({"embedded Kafka": broker[1]} if broker else {}) | ({"Java": java} if (java := _java_version()) else {})
 
