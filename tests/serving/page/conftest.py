@@ -63,6 +63,3 @@ def empty(lake: Lake) -> World:
 def world(lake: Lake) -> World:
     filled(lake)
     return World(lake)
-
-
-    return lambda name: tmp_path / name

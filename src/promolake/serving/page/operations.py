@@ -28,6 +28,8 @@ from promolake.serving.page.saying import Saying
 from promolake.serving.page.standing import Standing, Standings
 from promolake.serving.page.truths import truths
 
+EMPTY_FORM = {"matchers": "", "length": "1h", "comment": "", "by": ""}
+
 
 def parts(hallway: Hallway, standings: Standings, silencing: Silencing) -> list[Part]:
     """GET /operations, /operations/now (what changes of it) and /metrics for viewers; POST /operations/silences[/end] for operators."""
@@ -85,9 +87,8 @@ class _Page:
         role = await request.app.state.access.role(request)
         standing = await run_in_threadpool(self.standings.now)
         context = await run_in_threadpool(_shown, standing, self.hallway, words(language(request)))
-        return render(
-            request, template, status, **context, is_operator=role is Role.OPERATOR, form=form or {}, refused=refused
-        )  # fmt: skip
+        typed = EMPTY_FORM | dict(form or {})
+        return render(request, template, status, **context, is_operator=role is Role.OPERATOR, form=typed, refused=refused)
 
 
 def _shown(standing: Standing, hallway: Hallway, texts: Mapping[str, str]) -> dict[str, Any]:

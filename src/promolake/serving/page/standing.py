@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 
-from promolake.serving import catalog
+from promolake.serving.page.books import FATES, Books, Counted, lately
 from promolake.serving.page.outside import Outside, Query
 from promolake.serving.sql import Reader
 
@@ -23,18 +23,6 @@ QUARANTINE_HOURS = 24
 ALERTS_SHOWN = 30
 KEPT_SECONDS = 2.0  # so long one look serves everybody who asks: it shares the cores with the stream
 
-_TOPICS = """
-SELECT topic,
-  sum(read_count) AS read, sum(valid_count) AS valid, sum(quarantined_count) AS quarantined, sum(duplicate_count) AS duplicate,
-  sum(late_count) AS late,
-  sum(valid_count) FILTER (read_count > 0) AS first_valid,
-  sum(quarantined_count) FILTER (read_count > 0) AS first_quarantined,
-  sum(duplicate_count) FILTER (read_count > 0) AS first_duplicate,
-  coalesce(sum(read_count) FILTER (ingested_at > TIMESTAMPTZ '{since}'), 0) AS lately,
-  max(newest_event_time) AS newest_event_time,
-  max(ingested_at) FILTER (read_count > 0) AS batch_at
-FROM ops.ledger GROUP BY topic
-"""
 _AUDIT = """
 SELECT audited_at, table_name, expectation, severity, is_success, details FROM ops.audits
 WHERE audited_at = (SELECT max(audited_at) FROM ops.audits) ORDER BY severity, table_name, expectation
@@ -128,6 +116,9 @@ class Standings:
         self._root = root
         self._topics = topics
         self._outside = outside
+        self._reader = Reader(root)
+        self._books = Books()
+        self._found: dict[str, tuple[object, Any]] = {}
         self._open: dict[str, DeltaTable] = {}
         self._tables: dict[str, TableState] = {}
         self._lock = threading.Lock()
@@ -146,23 +137,31 @@ class Standings:
 
     def _looked(self) -> Standing:
         outside = self._outside()
-        there = catalog.tables(self._root)
-        with Reader(self._root) as reader:
+        tables = tuple(self._table_states())
+        versions = {table.name: table.version for table in tables}
+        # The day it looks back on moves on by the minute.
+        refused = (outside.at.replace(second=0, microsecond=0), *(one for one in versions.items() if ".quarantine_" in one[0]))
 
-            def ask(table: str, sql: str) -> list[dict[str, Any]]:
-                return reader.query(sql).to_pylist() if table in there else []
+        def asked(table: str, sql: str) -> list[dict[str, Any]]:
+            return self._remembered(sql, versions.get(table), lambda: self._reader.query(sql).to_pylist()) if table in versions else []
 
-            since = outside.at - timedelta(seconds=RATE_SECONDS)
-            ledger = {row["topic"]: row for row in ask("ops.ledger", _TOPICS.format(since=since.isoformat()))}
-            return Standing(
-                outside,
-                tuple(_topic(name, ledger.get(name), outside) for name in self._topics),
-                tuple(self._table_states()),
-                tuple(_quarantined(self._root, outside.at)),
-                tuple(ask("ops.alerts", _ALERTS.format(limit=ALERTS_SHOWN))),
-                {(row["alert"], row["status"]): row["n"] for row in ask("ops.alert_states", _STATES)},
-                _audit(ask("ops.audits", _AUDIT)),
-            )
+        since = outside.at - timedelta(seconds=RATE_SECONDS)
+        books = self._books.counted(self._open["ops.ledger"], since) if "ops.ledger" in versions else {}
+        return Standing(
+            outside,
+            tuple(_topic(name, books.get(name, Counted()), outside) for name in self._topics),
+            tables,
+            self._remembered("quarantined", refused, lambda: self._quarantined(outside.at)),
+            tuple(asked("ops.alerts", _ALERTS.format(limit=ALERTS_SHOWN))),
+            {(row["alert"], row["status"]): row["n"] for row in asked("ops.alert_states", _STATES)},
+            _audit(asked("ops.audits", _AUDIT)),
+        )
+
+    def _remembered(self, what: str, as_of: object, look: Callable[[], Any]) -> Any:
+        """What was found before, unless it is of another version of its tables."""
+        if what not in self._found or self._found[what][0] != as_of:
+            self._found[what] = (as_of, look())
+        return self._found[what][1]
 
     def _table_states(self) -> list[TableState]:
         """Every table of the lake, those not shown to queries, too: of their logs, not of their rows."""
@@ -178,6 +177,21 @@ class Standings:
                 known = self._tables[name] = _state(name, self._open[name])
             found.append(known)
         return found
+
+    def _quarantined(self, at: datetime) -> tuple[Quarantined, ...]:
+        """Reads the reasons and their times, never the rows themselves: they hold personal data in clear."""
+        since = pa.scalar(at - timedelta(hours=QUARANTINE_HOURS), pa.timestamp("us", "UTC"))
+        found: list[Quarantined] = []
+        for name, table in self._open.items():
+            if ".quarantine_" not in name:
+                continue
+            rows = table.to_pyarrow_dataset().to_table(["topic", "violations", "ingested_at"], pc.field("ingested_at") > since)
+            parents = pc.list_parent_indices(rows["violations"])
+            each = {"topic": pc.take(rows["topic"], parents), "at": pc.take(rows["ingested_at"], parents)}
+            flat = pa.table({"rule": pc.list_flatten(rows["violations"]), **each})
+            for row in flat.group_by(["topic", "rule"]).aggregate([("at", "count"), ("at", "max")]).to_pylist():
+                found.append(Quarantined(row["topic"], row["rule"], row["at_count"], row["at_max"].astimezone(UTC)))
+        return tuple(sorted(found, key=lambda one: (one.newest_at, one.rows), reverse=True))
 
 
 def _state(name: str, table: DeltaTable) -> TableState:
@@ -195,18 +209,15 @@ def _state(name: str, table: DeltaTable) -> TableState:
     )
 
 
-def _topic(name: str, row: Mapping[str, Any] | None, outside: Outside) -> Topic:
-    row = row or {}
-    counts = {fate: int(row.get(fate) or 0) for fate in ("read", "valid", "quarantined", "duplicate", "late")}
-    first = {fate: int(row.get(f"first_{fate}") or 0) for fate in ("valid", "quarantined", "duplicate")}
+def _topic(name: str, counted: Counted, outside: Outside) -> Topic:
     return Topic(
         name,
         _lag(name, outside),
-        **counts,
-        first=first,
-        per_second=int(row.get("lately") or 0) / RATE_SECONDS,
-        newest_event_time=row.get("newest_event_time"),
-        batch_at=row.get("batch_at"),
+        **{fate: counted.counts[fate] for fate in FATES},
+        first={fate: counted.first[fate] for fate in ("valid", "quarantined", "duplicate")},
+        per_second=lately(counted.batches, outside.at - timedelta(seconds=RATE_SECONDS)) / RATE_SECONDS,
+        newest_event_time=counted.newest_event_time,
+        batch_at=counted.batch_at,
     )
 
 
@@ -219,24 +230,6 @@ def _lag(name: str, outside: Outside) -> int | None:
         for partition, end in query.ends.get(name, {}).items():
             read[partition] = max(end, read.get(partition, 0))
     return sum(max(0, end - read.get(partition, 0)) for (topic, partition), end in outside.ends.items() if topic == name)
-
-
-def _quarantined(root: Path, at: datetime) -> list[Quarantined]:
-    """Reads the reasons and their times, never the rows themselves: they hold personal data in clear."""
-    since = pa.scalar(at - timedelta(hours=QUARANTINE_HOURS), pa.timestamp("us", "UTC"))
-    found: list[Quarantined] = []
-    for log in sorted(root.glob("silver/quarantine_*/_delta_log")):
-        rows = DeltaTable(log.parent).to_pyarrow_dataset().to_table(["topic", "violations", "ingested_at"], pc.field("ingested_at") > since)
-        flat = pa.table(
-            {
-                "rule": pc.list_flatten(rows["violations"]),
-                "topic": pc.take(rows["topic"], pc.list_parent_indices(rows["violations"])),
-                "at": pc.take(rows["ingested_at"], pc.list_parent_indices(rows["violations"])),
-            }
-        )
-        for row in flat.group_by(["topic", "rule"]).aggregate([("at", "count"), ("at", "max")]).to_pylist():
-            found.append(Quarantined(row["topic"], row["rule"], row["at_count"], row["at_max"].astimezone(UTC)))
-    return sorted(found, key=lambda one: (one.newest_at, one.rows), reverse=True)
 
 
 def _audit(rows: list[dict[str, Any]]) -> Audit | None:
