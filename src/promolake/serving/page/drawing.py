@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from xml.etree import ElementTree as Xml
 
-from promolake.core.flow import Forward, Hallway, Ingest, Join, Metric
+from promolake.core.flow import Forward, Hallway, Join, Metric
 
-WIDTHS = {"topic": 142, "bronze": 156, "silver": 178, "gold": 222, "view": 178}
-GAPS = {"topic": 34, "bronze": 34, "silver": 84, "gold": 72, "view": 0}
+WIDTHS = {"topic": 142, "bronze": 156, "silver": 196, "gold": 222, "view": 178}
+GAPS = {"topic": 34, "bronze": 34, "silver": 76, "gold": 66, "view": 0}
 TOP, LANE, BOX, SMALL, MARGIN = 48, 96, 40, 32, 10
 WORDS = {
     "title": "The hallway",
@@ -67,8 +67,9 @@ def drawing(
     `notes` has the second line of a box by the name of its topic, table, forward or view (by default how it is written); `marks` a
     state of it, which becomes a class (`stopped`, `old`). `words` are WORDS in another language. `style` makes it stand alone.
     """
-    boxes, height = _boxes(hallway, tuple(views))
-    notes = {name: note for box in boxes.values() for name, note in [(box.name, _plain(box, hallway, words))]} | dict(notes or {})
+    views = tuple(views)
+    boxes, height = _boxes(hallway, views)
+    notes = _plain(hallway, views, words) | dict(notes or {})
     width = sum(WIDTHS.values()) + sum(GAPS.values()) + 2 * MARGIN
     size = {"viewBox": f"0 0 {width} {height:.0f}", "role": "img", "aria-labelledby": "hallway-title hallway-words"}
     root = Xml.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "class": "hallway", **size})
@@ -140,17 +141,13 @@ def _reads(flow: Metric | Join | Forward) -> tuple[str, ...]:
     return (flow.reads.name,) if isinstance(flow, Forward) else tuple(reads.table.name for reads in flow.reads)
 
 
-def _plain(box: _Box, hallway: Hallway, words: Mapping[str, str]) -> str:
-    """What a box says when there is no figure for it."""
-    tables = {table.name: table for table in hallway.tables}
-    codecs = {flow.topic.name: flow.topic.codec for flow in hallway.ingests}
-    if box.kind in ("quarantine", "forward"):
-        return words[box.kind]
-    if box.kind == "alerts":
-        return words["rules"]
-    if box.kind == "view":
-        return f"{words['reads']} {', '.join(_short(name) for name in box.reads)}" if len(box.reads) == 1 else ""
-    return codecs.get(box.name) or str(tables[box.name].written)
+def _plain(hallway: Hallway, views: Iterable[View], words: Mapping[str, str]) -> dict[str, str]:
+    """What the boxes say when there is no figure for them, by name."""
+    said = {flow.topic.name: flow.topic.codec for flow in hallway.ingests} | {table.name: str(table.written) for table in hallway.tables}
+    said |= {flow.quarantine.name: words["quarantine"] for flow in hallway.ingests}
+    said |= {flow.name: words["forward"] for flow in hallway.forwards}
+    said |= {view.name: f"{words['reads']} {', '.join(sorted(map(_short, view.reads)))}" for view in views}
+    return said | {"alerts": words["rules"]}
 
 
 def _short(name: str) -> str:
@@ -194,8 +191,3 @@ def _draw(root: Xml.Element, box: _Box, note: str, mark: str) -> None:
     x = f"{box.x + 9:.0f}"
     Xml.SubElement(group, "text", {"class": "name", "x": x, "y": f"{box.y + down[0]:.1f}"}).text = box.label
     Xml.SubElement(group, "text", {"class": "note", "x": x, "y": f"{box.y + down[1]:.1f}"}).text = note
-
-
-def flow_names(flow: Ingest) -> tuple[str, str, str, str]:
-    """The boxes of an ingest: topic, bronze, silver, quarantine."""
-    return flow.topic.name, flow.bronze.name, flow.table.name, flow.quarantine.name
