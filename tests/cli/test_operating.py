@@ -74,14 +74,6 @@ def test_who_writes_the_lake_is_who_holds_its_locks(home: Path) -> None:
     assert probed(home).running == ()
 
 
-def test_looking_at_the_locks_never_keeps_a_run_from_starting(home: Path) -> None:
-    probe = Probe(settings.load(home))
-    for _ in range(200):
-        with writing(home, [LEDGER]):
-            probe._settings.home.exists()
-        probe.outside()
-
-
 def test_a_query_stands_by_the_files_of_its_checkpoint(home: Path) -> None:
     checkpoint(home)
     found = query(home / "checkpoints" / "main")

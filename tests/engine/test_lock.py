@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,24 @@ def test_writers_of_different_tables_do_not_meet_and_a_refused_one_holds_nothing
             pass
         with writing(tmp_path, [VIEWS]):
             pass
+
+
+def test_who_only_looks_keeps_nobody_from_writing(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            holders(tmp_path)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(300):
+            with writing(tmp_path, [ORDERS]):
+                pass
+    finally:
+        over.set()
+        looking.join()
 
 
 def test_other_homes_are_others(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from xml.etree import ElementTree as Xml
 
 from promolake.core.flow import Forward, Hallway, Join, Metric
 
-WIDTHS = {"topic": 142, "bronze": 156, "silver": 196, "gold": 222, "view": 178}
-GAPS = {"topic": 34, "bronze": 34, "silver": 76, "gold": 66, "view": 0}
+WIDTHS = {"topic": 142, "bronze": 156, "silver": 210, "gold": 222, "view": 186}
+GAPS = {"topic": 34, "bronze": 34, "silver": 72, "gold": 62, "view": 0}
 TOP, LANE, BOX, SMALL, MARGIN = 48, 96, 40, 32, 10
 WORDS = {
     "title": "The hallway",
@@ -25,7 +25,7 @@ WORDS = {
     "quarantine": "each row with every rule it broke",
     "forward": "Kafka topic",
     "alerts": "alerts",
-    "rules": "rules over gold, every micro-batch",
+    "rules": "rules, in every micro-batch",
     "reads": "from",
 }
 
