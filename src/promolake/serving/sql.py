@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
 import duckdb
@@ -46,12 +46,7 @@ class Reader:
     def __init__(self, lake_root: Path) -> None:
         self._root = lake_root
         self._views = catalog.views()
-        self._duckdb = duckdb.connect(config=_SEALED)
-        self._duckdb.execute("SET TimeZone = 'UTC'")
-        for layer in catalog.LAYERS:
-            self._duckdb.execute(f"CREATE SCHEMA {layer}")
-        sketches.install(self._duckdb)
-        self._duckdb.execute("SET lock_configuration = true")
+        self._duckdb = sealed(catalog.LAYERS)
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +128,17 @@ class Reader:
 
     def _there_are(self, paths: dict[str, Path]) -> str:
         return f"There are {', '.join([*paths, *(view.name for view in self._answerable(paths))])}."
+
+
+def sealed(schemas: Iterable[str], settings: Mapping[str, str | int] = MappingProxyType({})) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory with the schemas and Spark's sketch functions that reads only what is registered, and stays so; times in UTC."""
+    connection = duckdb.connect(config=_SEALED | dict(settings))
+    connection.execute("SET TimeZone = 'UTC'")
+    for schema in schemas:
+        connection.execute(f"CREATE SCHEMA {schema}")
+    sketches.install(connection)
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def _selected(column: pa.Field) -> str:
