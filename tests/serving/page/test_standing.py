@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from datetime import timedelta
 
 import pytest
 
 from promolake.serving.page.outside import Query
 from promolake.serving.page.standing import Quarantined
+from serving.conftest import Lake
 from serving.page.conftest import TOPICS, World
 from serving.page.home import SECRET, seconds
 
@@ -119,3 +121,33 @@ def test_a_batch_is_in_hand_when_it_was_planned_and_not_finished() -> None:
 
 def test_what_is_late_is_said_by_the_engines_own_allowance(world: World) -> None:
     assert world.now().outside.lateness == timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("table", ["ops.ledger", "ops.alerts", "gold.gmv_per_minute"])
+def test_a_damaged_table_is_named_and_takes_nothing_else_with_it(world: World, table: str) -> None:
+    for commit in world.lake.root.joinpath(*table.split("."), "_delta_log").glob("*.json"):
+        commit.write_text("{")
+    standing = world.now()
+    assert standing.unreadable == (table,)
+    assert len(standing.tables) == 5
+    assert len(standing.quarantined) == 2
+
+
+@pytest.mark.parametrize(("table", "named"), [("ops.ledger", "ops.ledger"), ("silver.quarantine_orders", "silver.quarantine_*")])
+def test_rows_that_are_gone_are_found_too(world: World, table: str, named: str) -> None:
+    for file in world.lake.root.joinpath(*table.split(".")).glob("*.parquet"):
+        file.unlink()
+    assert world.now().unreadable == (named,)
+
+
+def test_a_table_put_in_place_anew_is_looked_at_anew(world: World) -> None:
+    standings = world.standings
+    standings.now()
+    shutil.rmtree(world.lake.root / "gold" / "gmv_per_minute")
+    standings.forget()
+    assert "gold.gmv_per_minute" not in {table.name for table in standings.now().tables}
+    Lake(world.lake.root).gmv((1, "CNY", "1", "0"), (2, "CNY", "1", "0"))
+    standings.forget()
+    standings.now()
+    standings.forget()
+    assert {table.name: table.rows for table in standings.now().tables}["gold.gmv_per_minute"] == 2

@@ -13,7 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
+from promolake.core.errors import PromolakeError
 from promolake.serving.page.books import FATES, Books, Counted, lately
 from promolake.serving.page.outside import Outside, Query
 from promolake.serving.sql import Reader
@@ -23,6 +25,7 @@ QUARANTINE_HOURS = 24
 ALERTS_SHOWN = 30
 KEPT_SECONDS = 2.0  # so long one look serves everybody who asks: it shares the cores with the stream
 
+LEDGER = "ops.ledger"
 _AUDIT = """
 SELECT audited_at, table_name, expectation, severity, is_success, details FROM ops.audits
 WHERE audited_at = (SELECT max(audited_at) FROM ops.audits) ORDER BY severity, table_name, expectation
@@ -97,6 +100,7 @@ class Standing:
     alerts: tuple[Mapping[str, Any], ...]  # rows of ops.alerts, newest first
     states: Mapping[tuple[str, str], int]  # alerts that fire or are pending, by rule and status
     audit: Audit | None
+    unreadable: tuple[str, ...] = ()  # tables that are there and cannot be read
 
     @property
     def at(self) -> datetime:
@@ -120,15 +124,16 @@ class Standings:
         self._books = Books()
         self._found: dict[str, tuple[object, Any]] = {}
         self._open: dict[str, DeltaTable] = {}
-        self._tables: dict[str, TableState] = {}
         self._lock = threading.Lock()
         self._latest: tuple[float, Standing] | None = None
+        self._unreadable: set[str] = set()
 
     def now(self) -> Standing:
         """At most KEPT_SECONDS old."""
         with self._lock:
             if self._latest is None or time.monotonic() - self._latest[0] > KEPT_SECONDS:
-                self._latest = (time.monotonic(), self._looked())
+                looked = self._looked()
+                self._latest = (time.monotonic(), looked)
             return self._latest[1]
 
     def forget(self) -> None:
@@ -137,25 +142,38 @@ class Standings:
 
     def _looked(self) -> Standing:
         outside = self._outside()
+        self._unreadable.clear()
         tables = tuple(self._table_states())
         versions = {table.name: table.version for table in tables}
+        since = outside.at - timedelta(seconds=RATE_SECONDS)
         # The day it looks back on moves on by the minute.
         refused = (outside.at.replace(second=0, microsecond=0), *(one for one in versions.items() if ".quarantine_" in one[0]))
 
         def asked(table: str, sql: str) -> list[dict[str, Any]]:
-            return self._remembered(sql, versions.get(table), lambda: self._reader.query(sql).to_pylist()) if table in versions else []
+            if table not in versions:
+                return []
+            return self._tried(table, [], lambda: self._remembered(sql, versions[table], lambda: self._reader.query(sql).to_pylist()))
 
-        since = outside.at - timedelta(seconds=RATE_SECONDS)
-        books = self._books.counted(self._open["ops.ledger"], since) if "ops.ledger" in versions else {}
+        books = self._tried(LEDGER, {}, lambda: self._books.counted(self._open[LEDGER], since)) if LEDGER in versions else {}
         return Standing(
             outside,
             tuple(_topic(name, books.get(name, Counted()), outside) for name in self._topics),
             tables,
-            self._remembered("quarantined", refused, lambda: self._quarantined(outside.at)),
+            self._tried("silver.quarantine_*", (), lambda: self._remembered("refused", refused, lambda: self._quarantined(outside.at))),
             tuple(asked("ops.alerts", _ALERTS.format(limit=ALERTS_SHOWN))),
             {(row["alert"], row["status"]): row["n"] for row in asked("ops.alert_states", _STATES)},
             _audit(asked("ops.audits", _AUDIT)),
+            tuple(sorted(self._unreadable)),
         )
+
+    def _tried(self, table: str, otherwise: Any, look: Callable[[], Any]) -> Any:
+        """A damaged table must not take the page that says so with it."""
+        try:
+            return look()
+        except (DeltaError, PromolakeError, OSError, pa.ArrowException):
+            self._unreadable.add(table)
+            self._open.pop(table, None)
+            return otherwise
 
     def _remembered(self, what: str, as_of: object, look: Callable[[], Any]) -> Any:
         """What was found before, unless it is of another version of its tables."""
@@ -165,18 +183,18 @@ class Standings:
 
     def _table_states(self) -> list[TableState]:
         """Every table of the lake, those not shown to queries, too: of their logs, not of their rows."""
-        found = []
-        for log in sorted(self._root.glob("[a-z]*/*/_delta_log")):
-            name = f"{log.parent.parent.name}.{log.parent.name}"
-            if name in self._open:
-                self._open[name].update_incremental()
-            else:
-                self._open[name] = DeltaTable(log.parent)
-            known = self._tables.get(name)
-            if known is None or known.version != self._open[name].version():
-                known = self._tables[name] = _state(name, self._open[name])
-            found.append(known)
-        return found
+        names = sorted(f"{log.parent.parent.name}.{log.parent.name}" for log in self._root.glob("[a-z]*/*/_delta_log"))
+        self._open = {name: table for name, table in self._open.items() if name in names}
+        found = [self._tried(name, None, lambda name=name: self._table_state(name)) for name in names]
+        return [state for state in found if state]
+
+    def _table_state(self, name: str) -> TableState:
+        if name in self._open:
+            self._open[name].update_incremental()
+        else:
+            self._open[name] = DeltaTable(self._root.joinpath(*name.split(".")))
+        table = self._open[name]
+        return self._remembered(name, (table.metadata().id, table.version()), lambda: _state(name, table))
 
     def _quarantined(self, at: datetime) -> tuple[Quarantined, ...]:
         """Reads the reasons and their times, never the rows themselves: they hold personal data in clear."""

@@ -57,6 +57,7 @@ def _waiting(standing: Standing, say: Saying) -> list[Truth]:
 def _given_up(standing: Standing, say: Saying) -> list[Truth]:
     outside = standing.outside
     found = [Truth("bad", say("ops_stopped", table=name, batch=batch)) for name, batch in outside.stopped.items()]
+    found += [Truth("bad", say("ops_unreadable", table=name)) for name in standing.unreadable]
     if standing.audit and (broken := standing.audit.counts.get(("critical", False), 0)):
         found.append(Truth("bad", say("ops_audit_broken", n=broken, age=say.age(standing.audit.at))))
     if dead := sum(states.get("dead", 0) for states in outside.notifications.values()):
