@@ -31,8 +31,13 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def server(home: Path, until: Callable[..., None]) -> Iterator[Server]:
-    filled(Lake(home / "lake"))
+def lake(home: Path) -> Lake:
+    return Lake(home / "lake")
+
+
+@pytest.fixture
+def server(home: Path, lake: Lake, until: Callable[..., None]) -> Iterator[Server]:
+    filled(lake)
     checkpoint(home)
     served = Server(assembled(settings.load(home), Access(Keyring(home / "tokens.json"))), until)
     yield served
@@ -70,10 +75,10 @@ def test_what_a_product_or_an_alert_says_stays_text(browser: Browser, server: Se
     assert page.get_by_text("<script>alert(1)</script> 192.0.2.1").count() == 1
 
 
-def test_new_figures_come_by_themselves(browser: Browser, server: Server, home: Path) -> None:
+def test_new_figures_come_by_themselves(browser: Browser, server: Server, home: Path, lake: Lake) -> None:
     page, said = opened(browser, server)
     assert page.locator("tr", has_text="shop.orders").first.locator("td").nth(2).inner_text() == "160"
-    Lake(home / "lake").add(LEDGER, [entry(9, 0, 1, read=1_000, valid=1_000, quarantined=0, duplicate=0, late=0)])
+    lake.add(LEDGER, [entry(9, 0, 1, read=1_000, valid=1_000, quarantined=0, duplicate=0, late=0)])
     with writing(home, [LEDGER]):
         page.get_by_text("writes this lake").wait_for(**SOON)
         assert page.locator("tr", has_text="shop.orders").first.locator("td").nth(2).inner_text() == "1,160"

@@ -52,7 +52,8 @@ def test_records_that_wait_while_no_batch_ends_are_trouble(empty: World) -> None
 def test_a_batch_that_takes_long_is_told_from_one_that_was_left(empty: World) -> None:
     empty.change(queries=(Query("main", 3, 2, seconds(90), seconds(100)),), ends={})
     assert told(empty)[2] == ("warn", "The query main has had batch 3 in hand since it was planned 90 s ago.")
-    empty.change(running=())
+    empty.change(queries=(Query("main", 3, 2, seconds(90), seconds(100)), Query("join", 1, 0, seconds(2), seconds(3))), running=())
+    assert told(empty)[3][1] == "The query join left batch 1 unfinished, planned 2 s ago: the next run does it again."
     assert told(empty)[2] == ("warn", "The query main left batch 3 unfinished, planned 90 s ago: the next run does it again.")
 
 

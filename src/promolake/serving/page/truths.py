@@ -48,7 +48,7 @@ def _waiting(standing: Standing, say: Saying) -> list[Truth]:
         found.append(Truth("bad", say("ops_waiting", n=say.count(lag), age=say.age(newest))))
     for query in standing.outside.queries:
         since = query.in_hand_since
-        if since and standing.at - since > OLD:
+        if since and (standing.at - since > OLD or not standing.outside.running):
             key = "ops_in_hand" if standing.outside.running else "ops_left_in_hand"
             found.append(Truth("warn", say(key, query=query.name, batch=query.planned, age=say.age(since))))
     return found
