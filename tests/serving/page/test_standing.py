@@ -79,7 +79,7 @@ def test_a_new_commit_is_seen(world: World) -> None:
     assert (before["gold.gmv_per_minute"], after["gold.gmv_per_minute"]) == (1, 2)
 
 
-def test_all_who_ask_within_two_seconds_get_the_same_look(world: World) -> None:
+def test_all_who_ask_within_some_seconds_get_the_same_look(world: World) -> None:
     standings = world.standings
     assert standings.now() is standings.now()
 
@@ -133,11 +133,11 @@ def test_a_damaged_table_is_named_and_takes_nothing_else_with_it(world: World, t
     assert len(standing.quarantined) == 2
 
 
-@pytest.mark.parametrize(("table", "named"), [("ops.ledger", "ops.ledger"), ("silver.quarantine_orders", "silver.quarantine_*")])
-def test_rows_that_are_gone_are_found_too(world: World, table: str, named: str) -> None:
+@pytest.mark.parametrize("table", ["ops.ledger", "silver.quarantine_orders", "ops.audits"])
+def test_rows_that_are_gone_are_found_too(world: World, table: str) -> None:
     for file in world.lake.root.joinpath(*table.split(".")).glob("*.parquet"):
         file.unlink()
-    assert world.now().unreadable == (named,)
+    assert world.now().unreadable == (table,)
 
 
 def test_a_table_put_in_place_anew_is_looked_at_anew(world: World) -> None:

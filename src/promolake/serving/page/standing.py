@@ -23,7 +23,7 @@ from promolake.serving.sql import Reader
 RATE_SECONDS = 60
 QUARANTINE_HOURS = 24
 ALERTS_SHOWN = 30
-KEPT_SECONDS = 2.0  # so long one look serves everybody who asks: it shares the cores with the stream
+KEPT_SECONDS = 4.0  # so long one look serves everybody who asks: it shares the cores with the stream
 
 LEDGER = "ops.ledger"
 _AUDIT = """
@@ -146,8 +146,6 @@ class Standings:
         tables = tuple(self._table_states())
         versions = {table.name: table.version for table in tables}
         since = outside.at - timedelta(seconds=RATE_SECONDS)
-        # The day it looks back on moves on by the minute.
-        refused = (outside.at.replace(second=0, microsecond=0), *(one for one in versions.items() if ".quarantine_" in one[0]))
 
         def asked(table: str, sql: str) -> list[dict[str, Any]]:
             if table not in versions:
@@ -159,7 +157,7 @@ class Standings:
             outside,
             tuple(_topic(name, books.get(name, Counted()), outside) for name in self._topics),
             tables,
-            self._tried("silver.quarantine_*", (), lambda: self._remembered("refused", refused, lambda: self._quarantined(outside.at))),
+            self._quarantined(outside.at),
             tuple(asked("ops.alerts", _ALERTS.format(limit=ALERTS_SHOWN))),
             {(row["alert"], row["status"]): row["n"] for row in asked("ops.alert_states", _STATES)},
             _audit(asked("ops.audits", _AUDIT)),
@@ -197,19 +195,26 @@ class Standings:
         return self._remembered(name, (table.metadata().id, table.version()), lambda: _state(name, table))
 
     def _quarantined(self, at: datetime) -> tuple[Quarantined, ...]:
-        """Reads the reasons and their times, never the rows themselves: they hold personal data in clear."""
-        since = pa.scalar(at - timedelta(hours=QUARANTINE_HOURS), pa.timestamp("us", "UTC"))
+        minute = at.replace(second=0, microsecond=0)  # by which the day it looks back on moves on
         found: list[Quarantined] = []
-        for name, table in self._open.items():
-            if ".quarantine_" not in name:
-                continue
-            rows = table.to_pyarrow_dataset().to_table(["topic", "violations", "ingested_at"], pc.field("ingested_at") > since)
-            parents = pc.list_parent_indices(rows["violations"])
-            each = {"topic": pc.take(rows["topic"], parents), "at": pc.take(rows["ingested_at"], parents)}
-            flat = pa.table({"rule": pc.list_flatten(rows["violations"]), **each})
-            for row in flat.group_by(["topic", "rule"]).aggregate([("at", "count"), ("at", "max")]).to_pylist():
-                found.append(Quarantined(row["topic"], row["rule"], row["at_count"], row["at_max"].astimezone(UTC)))
+        for name, table in [one for one in self._open.items() if ".quarantine_" in one[0]]:
+
+            def refused(table: DeltaTable = table) -> list[Quarantined]:
+                return self._remembered(f"refused {table.table_uri}", (minute, table.version()), lambda: _refused(table, at))
+
+            found += self._tried(name, [], refused)
         return tuple(sorted(found, key=lambda one: (one.newest_at, one.rows), reverse=True))
+
+
+def _refused(table: DeltaTable, at: datetime) -> list[Quarantined]:
+    """Reads the reasons and their times, never the rows themselves: they hold personal data in clear."""
+    since = pa.scalar(at - timedelta(hours=QUARANTINE_HOURS), pa.timestamp("us", "UTC"))
+    rows = table.to_pyarrow_dataset().to_table(["topic", "violations", "ingested_at"], pc.field("ingested_at") > since)
+    parents = pc.list_parent_indices(rows["violations"])
+    each = {"topic": pc.take(rows["topic"], parents), "at": pc.take(rows["ingested_at"], parents)}
+    flat = pa.table({"rule": pc.list_flatten(rows["violations"]), **each})
+    counted = flat.group_by(["topic", "rule"]).aggregate([("at", "count"), ("at", "max")]).to_pylist()
+    return [Quarantined(row["topic"], row["rule"], row["at_count"], row["at_max"].astimezone(UTC)) for row in counted]
 
 
 def _state(name: str, table: DeltaTable) -> TableState:
