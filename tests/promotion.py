@@ -34,7 +34,7 @@ class Promotion:
         self.root = root
         self.batches = 0
         self._lake = Lakehouse(root)
-        self._lake.create([*TABLES.values(), LEDGER, ALERTS])
+        self._lake.create([*TABLES.values(), *(join.table for join in HALLWAY.joins), LEDGER, ALERTS])
 
     def batch(self, rows: Mapping[str, Rows], reached: datetime | None = None, topics: Iterable[str] = TOPICS) -> None:
         """One micro-batch: `rows` by the short name of the gold table, then its entry in the ledger, whose topics have `reached` so far."""
@@ -94,6 +94,11 @@ def busy_minute(minute: int, products: int = 8, addresses: int = 12) -> dict[str
         "errors_per_minute": [{"minute": minute, "service": "cart", "error_count": minute % 4, "event_count": wave}],
         "funnel_per_minute": [{"minute": minute, "search_count": wave * 4, "view_count": wave * 3, "order_count": wave // 2}],
     }
+
+
+def busy(minutes: Iterable[int]) -> dict[str, list[dict[str, Any]]]:
+    """The same for several minutes."""
+    return {name: [row for minute in minutes for row in busy_minute(minute)[name]] for name in TABLES}
 
 
 def filled(table: Table, rows: Rows) -> pa.Table:

@@ -1,65 +1,45 @@
-"""The operations page over a home, without a server."""
+"""The page over a small lake, asked without a browser."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
-from promolake.hallway import HALLWAY
-from promolake.serving.page.outside import Disk, Outside, Query, Silence
-from promolake.serving.page.standing import Standing, Standings
-from serving.conftest import Lake
-from serving.page.home import NOW, filled, seconds
+from promolake import settings as configuration
+from promolake.cli.page import assembled
+from promolake.serving.page.access import Access, Keyring
+from promotion import Promotion
+from serving.page.world import empty, world  # noqa: F401  fixtures
 
-TOPICS = tuple(flow.topic.name for flow in HALLWAY.ingests)
-
-
-def outside(**changes: object) -> Outside:
-    """All is well: a run, a broker that holds 30 records no batch has read, one silence."""
-    main = Query("main", 2, 2, seconds(10), seconds(7), (1.0, 2.0, 3.0), {"shop.orders": {0: 100, 1: 50}})
-    well = Outside(
-        at=NOW,
-        running=(4711,),
-        broker="127.0.0.1:9092",
-        ends={("shop.orders", 0): 120, ("shop.orders", 1): 60, ("shop.views", 0): 0},
-        queries=(main,),
-        stopped={},
-        silences=(Silence("s1", 'alertname="IpFlood"', seconds(60), NOW + timedelta(hours=1), "me", "load test"),),
-        notifications={"wecom": {"delivered": 2}},
-        deliveries=(),
-        disk=Disk(seconds(20), {"lake": 2_000_000}, 400, 1000),
-        versions={"promolake": "0.1.0", "Spark": "4.2.0"},
-        lateness=timedelta(minutes=10),
-    )
-    return replace(well, **changes)
-
-
-@dataclass
-class World:
-    """What is looked at; `outside` may be changed."""
-
-    lake: Lake
-    outside: Outside = field(default_factory=outside)
-
-    @property
-    def standings(self) -> Standings:
-        return Standings(self.lake.root, TOPICS, lambda: self.outside)
-
-    def now(self) -> Standing:
-        return self.standings.now()
-
-    def change(self, **changes: object) -> None:
-        self.outside = replace(self.outside, **changes)
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def empty(lake: Lake) -> World:
-    return World(lake)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PROMOLAKE_CONF", str(REPOSITORY / "conf"))
+    return tmp_path / "home"
 
 
 @pytest.fixture
-def world(lake: Lake) -> World:
-    filled(lake)
-    return World(lake)
+def promotion(home: Path) -> Promotion:
+    return Promotion(home / "lake")
+
+
+@pytest.fixture
+def keyring(home: Path) -> Keyring:
+    return Keyring(home / "tokens.json")
+
+
+@pytest.fixture
+def client(home: Path, promotion: Promotion, keyring: Keyring) -> Iterator[TestClient]:
+    """A program on this machine. Tokens added to `keyring` close the page to it."""
+    with visitor(home, keyring)() as opened:
+        yield opened
+
+
+def visitor(home: Path, keyring: Keyring) -> Callable[[], TestClient]:
+    app = assembled(configuration.load(home), Access(keyring))
+    return lambda: TestClient(app, base_url="http://localhost:8080", follow_redirects=False)

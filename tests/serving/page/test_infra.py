@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from promolake.serving.page.metrics import exposed
-from serving.page.conftest import World
+from serving.page.world import World
 
 INFRA = Path(__file__).parents[3] / "infra"
 PROMETHEUS = INFRA / "prometheus"

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from promolake.serving.page.metrics import exposed
-from serving.page.conftest import World
 from serving.page.home import seconds
+from serving.page.world import World
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

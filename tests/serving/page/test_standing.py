@@ -11,8 +11,8 @@ import pytest
 from promolake.serving.page.outside import Query
 from promolake.serving.page.standing import Quarantined
 from serving.conftest import Lake
-from serving.page.conftest import TOPICS, World
 from serving.page.home import SECRET, seconds
+from serving.page.world import TOPICS, World
 
 
 def of(world: World, name: str = "shop.orders"):

@@ -8,8 +8,8 @@ from promolake.serving.page.outside import Disk, Query
 from promolake.serving.page.rendering import LANGUAGES, words
 from promolake.serving.page.saying import Saying
 from promolake.serving.page.truths import truths
-from serving.page.conftest import World
 from serving.page.home import NOW, seconds
+from serving.page.world import World
 
 
 def told(world: World) -> list[tuple[str, str]]:

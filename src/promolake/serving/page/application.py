@@ -23,7 +23,7 @@ from promolake.serving.page.rendering import render
 # In the order of the menu: the pages there may be, with the word each is called by.
 MENU = (("/", "menu_screen"), ("/operations", "menu_operations"), ("/sql", "menu_sql"), ("/dictionary", "menu_dictionary"))
 
-# What the map library inside plotly.min.js puts into any page it is loaded by. Nothing here shows a map; refused, it would fill the console.
+# The style of the map library inside plotly.min.js. Nothing here shows a map; but refused, it is an error in every console.
 _PLOTLY_STYLE = "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='"
 POLICY = "; ".join(
     (
