@@ -93,7 +93,7 @@ def test_a_damaged_checkpoint_is_no_error_of_the_page(home: Path) -> None:
     checkpoint(home)
     (home / "checkpoints" / "main" / "offsets" / "2").write_text("")
     found = query(home / "checkpoints" / "main")
-    assert (found.done, found.ends) == (2, {})
+    assert (found.done, found.ends) == (2, None)
 
 
 def test_a_broker_that_does_not_answer_is_said_within_seconds(home: Path, monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:

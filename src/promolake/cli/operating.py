@@ -22,7 +22,7 @@ from promolake.engine import kafka
 from promolake.engine.jars import BROKER_JARS
 from promolake.engine.lateness import ALLOWED
 from promolake.engine.lock import holders
-from promolake.engine.query_log import QueryLog
+from promolake.engine.query_log import Ends, QueryLog
 from promolake.engine.stopped import StoppedTables
 from promolake.hallway import HALLWAY
 from promolake.local.broker import Broker
@@ -123,7 +123,7 @@ def query(folder: Path) -> Query:
             seconds.append(max(0.0, (ended - began).total_seconds()))
     newest = log.offsets.get(planned)
     watermark_ms = int(str(newest.settings.get("batchWatermarkMs", 0))) if newest else 0
-    ends = (finished.ends if finished else None) or {}
+    ends = None if done >= 0 and finished is None else _numbered((finished.ends if finished else None) or {})
     return Query(
         log.name,
         planned,
@@ -131,10 +131,14 @@ def query(folder: Path) -> Query:
         _written(log.offsets_file(planned)) if planned >= 0 else None,
         _written(log.commits_file(done)) if done >= 0 else None,
         tuple(seconds),
-        {topic: {int(partition): end for partition, end in partitions.items()} for topic, partitions in ends.items()},
+        ends,
         finished.versions if finished and finished.ends is None else {},
         datetime.fromtimestamp(watermark_ms / 1000, UTC) if watermark_ms else None,
     )
+
+
+def _numbered(ends: Ends) -> dict[str, dict[int, int]]:
+    return {topic: {int(partition): end for partition, end in partitions.items()} for topic, partitions in ends.items()}
 
 
 def silences(home: Path, now: datetime) -> tuple[Silence, ...]:

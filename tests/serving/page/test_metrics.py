@@ -51,6 +51,15 @@ def test_what_is_not_known_has_no_sample(empty: World) -> None:
     assert (value(empty, "kafka_answers"), value(empty, "run_alive")) == (0, 0)
 
 
+def test_a_ledger_that_cannot_be_read_is_no_counter_of_0(world: World) -> None:
+    for file in world.lake.root.joinpath("ops", "ledger").glob("*.parquet"):
+        file.unlink()
+    assert value(world, "records_total", topic="shop.orders", fate="valid") is None
+    assert value(world, "late_records_total", topic="shop.orders") is None
+    assert value(world, "quarantine_records", topic="shop.orders") is None
+    assert value(world, "table_version", table="ops.ledger") == 1
+
+
 def test_a_counter_never_falls_when_records_are_let_out_of_quarantine(world: World) -> None:
     assert value(world, "records_total", topic="shop.orders", fate="quarantined") > value(world, "quarantine_records", topic="shop.orders")
 

@@ -45,6 +45,19 @@ def test_without_an_answer_of_the_broker_the_lag_is_not_known_rather_than_0(worl
     assert of(world).lag is None
 
 
+def test_with_a_checkpoint_that_cannot_be_read_the_lag_is_not_known(world: World) -> None:
+    world.change(queries=(Query("main", 2, 2, ends=None),))
+    assert of(world).lag is None
+
+
+def test_with_a_ledger_that_cannot_be_read_nothing_is_counted_as_0(world: World) -> None:
+    for file in world.lake.root.joinpath("ops", "ledger").glob("*.parquet"):
+        file.unlink()
+    topic = of(world)
+    assert (topic.read, topic.quarantined, topic.late, topic.per_second, topic.first) == (None, None, None, None, {})
+    assert topic.lag == 30  # which the ledger has no part in
+
+
 def test_a_topic_no_query_has_read_waits_whole(world: World) -> None:
     world.change(queries=())
     assert of(world).lag == 180

@@ -66,7 +66,8 @@ def _topics(standing: Standing) -> Iterator[Metric]:
     for topic in topics:
         for fate, n in topic.first.items():
             records.add_metric((topic.name, fate), n)
-        late.add_metric((topic.name,), topic.late)
+        if topic.late is not None:
+            late.add_metric((topic.name,), topic.late)
     yield records
     yield late
     quarantine = [((topic.name,), topic.quarantined) for topic in topics]

@@ -74,11 +74,15 @@ class _Page:
 
     async def _done(self, request: Request, act: Callable[[], None], form: Mapping[str, str]) -> Response:
         """Back to the page; with what was typed and a sentence when it is refused."""
+
+        def done() -> None:
+            act()
+            self.standings.forget()
+
         try:
-            await run_in_threadpool(act)
+            await run_in_threadpool(done)
         except SettingsError as error:
             return await self._rendered(request, "operations.html", 400, form, str(error))
-        self.standings.forget()
         return RedirectResponse("/operations#silences", 303)
 
     async def _rendered(

@@ -20,7 +20,8 @@ class Query:
     planned_at: datetime | None = None
     done_at: datetime | None = None
     batch_seconds: tuple[float, ...] = ()  # from planned to finished, of the latest finished batches, oldest first
-    ends: Mapping[str, Mapping[int, int]] = field(default_factory=dict)  # of the newest finished batch: the offset after the last, by topic
+    # Of the newest finished batch: the offset after the last record read, by topic and partition; None when its file cannot be read.
+    ends: Mapping[str, Mapping[int, int]] | None = field(default_factory=dict)
     reads_next: Mapping[str, int] = field(default_factory=dict)  # the next version it reads of a Delta table, by the table's id
     watermark: datetime | None = None
 

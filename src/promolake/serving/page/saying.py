@@ -33,7 +33,9 @@ class Saying:
     def count(self, number: int | None) -> str:
         return "?" if number is None else f"{number:,}"
 
-    def rate(self, number: float) -> str:
+    def rate(self, number: float | None) -> str:
+        if number is None:
+            return "?"
         return f"{number:,.0f}" if number >= 10 or number == 0 else f"{number:.1f}"
 
     def size(self, number: float) -> str:

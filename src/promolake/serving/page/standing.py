@@ -41,18 +41,19 @@ _STATES = "SELECT alert, status, count(*) AS n FROM ops.alert_states WHERE statu
 class Topic:
     """What became of a topic's records. `lag` is how many the broker holds that no finished batch has read; None: not known.
 
-    The counts are the ledger's with its corrections; those of `first` are as first judged, and only ever grow.
+    The counts are the ledger's with its corrections (None, and `first` empty, when it cannot be read); those of `first` are as first
+    judged, and only ever grow.
     """
 
     name: str
     lag: int | None
-    read: int
-    valid: int
-    quarantined: int
-    duplicate: int
-    late: int
+    read: int | None
+    valid: int | None
+    quarantined: int | None
+    duplicate: int | None
+    late: int | None
     first: Mapping[str, int]
-    per_second: float  # read in the last RATE_SECONDS
+    per_second: float | None  # read in the last RATE_SECONDS
     newest_event_time: datetime | None
     batch_at: datetime | None  # when the newest batch with records was cut
 
@@ -138,7 +139,8 @@ class Standings:
 
     def forget(self) -> None:
         """The next look is a new one: something was changed here."""
-        self._latest = None
+        with self._lock:
+            self._latest = None
 
     def _looked(self) -> Standing:
         outside = self._outside()
@@ -152,10 +154,14 @@ class Standings:
                 return []
             return self._tried(table, [], lambda: self._remembered(sql, versions[table], lambda: self._reader.query(sql).to_pylist()))
 
-        books = self._tried(LEDGER, {}, lambda: self._books.counted(self._open[LEDGER], since)) if LEDGER in versions else {}
+        books: dict[str, Counted] | None = {}
+        if LEDGER in versions:
+            books = self._tried(LEDGER, None, lambda: self._books.counted(self._open[LEDGER], since))
+        elif LEDGER in self._unreadable:
+            books = None
         return Standing(
             outside,
-            tuple(_topic(name, books.get(name, Counted()), outside) for name in self._topics),
+            tuple(_topic(name, None if books is None else books.get(name, Counted()), outside) for name in self._topics),
             tables,
             self._quarantined(outside.at),
             tuple(asked("ops.alerts", _ALERTS.format(limit=ALERTS_SHOWN))),
@@ -232,7 +238,9 @@ def _state(name: str, table: DeltaTable) -> TableState:
     )
 
 
-def _topic(name: str, counted: Counted, outside: Outside) -> Topic:
+def _topic(name: str, counted: Counted | None, outside: Outside) -> Topic:
+    if counted is None:
+        return Topic(name, _lag(name, outside), **dict.fromkeys(FATES), first={}, per_second=None, newest_event_time=None, batch_at=None)
     return Topic(
         name,
         _lag(name, outside),
@@ -246,7 +254,7 @@ def _topic(name: str, counted: Counted, outside: Outside) -> Topic:
 
 def _lag(name: str, outside: Outside) -> int | None:
     """The broker's ends less those of the newest finished batch of whichever query reads the topic."""
-    if outside.ends is None:
+    if outside.ends is None or any(query.ends is None for query in outside.queries):
         return None
     read: dict[int, int] = {}
     for query in outside.queries:
