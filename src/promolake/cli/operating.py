@@ -69,7 +69,7 @@ class Probe:
             queries=tuple(query(folder) for folder in sorted((home / "checkpoints").glob("*")) if folder.is_dir()),
             stopped={name: stopped.batch(name) for name in sorted(stopped.names)},
             silences=silences(home, now),
-            notifications=self._deliveries().counts() if outbox_file(home).exists() else {},
+            notifications=self._opened().counts() if outbox_file(home).exists() else {},
             deliveries=self._tries(),
             disk=self._measured(),
             versions=self._versions,
@@ -80,7 +80,7 @@ class Probe:
         broker = None if self._settings.kafka.bootstrap else Broker(self._settings.home).status()
         return self._settings.kafka.bootstrap or (broker.bootstrap if broker else "")
 
-    def _deliveries(self) -> Outbox:
+    def _opened(self) -> Outbox:
         if self._outbox is None:
             self._outbox = Outbox(outbox_file(self._settings.home))
         return self._outbox
@@ -96,7 +96,7 @@ class Probe:
                 row["detail"],
                 tuple(json.loads(row["alert_ids"])) if row["alert_ids"] else (row["notification_id"],),
             )
-            for row in self._deliveries().history(DELIVERIES_SHOWN)
+            for row in self._opened().history(DELIVERIES_SHOWN)
         )
 
     def _measured(self) -> Disk:
