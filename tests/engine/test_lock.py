@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,6 +64,24 @@ def test_shared_tables_are_written_by_turns_and_keep_nobody_out(tmp_path: Path) 
         list(pool.map(write, range(4)))
     assert sorted(lakes[0].read(books, ("n",))["n"].to_pylist()) == sorted([*range(25)] * 4)
     assert lakes[0].version(books) == 100, "somebody had to try again"
+
+
+def test_who_only_looks_keeps_nobody_from_writing(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            holders(tmp_path)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(300):
+            with writing(tmp_path, [ORDERS]):
+                pass
+    finally:
+        over.set()
+        looking.join()
 
 
 def test_other_homes_are_others(tmp_path: Path) -> None:

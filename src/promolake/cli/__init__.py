@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         looking,
         proving,
         quarantining,
+        serving,
     )
 
     try:

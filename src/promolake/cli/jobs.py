@@ -27,6 +27,7 @@ def run(
     """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
     from promolake.alerts.watch import AlertWatch
     from promolake.cli.alerting import dispatching, sources
+    from promolake.cli.lineage import jobs_of, telling
     from promolake.engine.lock import writing
     from promolake.engine.runner import Runner, stopped_by_signals
     from promolake.engine.session import session
@@ -40,7 +41,8 @@ def run(
     watchers = [AlertWatch(settings.alerts_file, sources(), watched(settings, query, flows), say)] if watching else []
     with reachable(settings, say) as bootstrap, dispatching(settings) if watching else nullcontext():
         runner = Runner(settings, bootstrap, session(settings, f"promolake-{query}", say), flows, query, say, watchers)
-        with stopped_by_signals(runner.stop):
+        jobs = jobs_of(flows, query, settings.lake, bootstrap, once)
+        with stopped_by_signals(runner.stop), telling(settings.lineage.to, jobs, say):
             try:
                 runner.run(once)
             finally:

@@ -17,6 +17,7 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """The largest record batch a broker takes by default, and the largest request a producer sends."""
 
 ATTEMPT_MS = 2_000
+ANSWER_MS = 10_000
 SAY_EVERY_S = 5.0
 
 
@@ -84,18 +85,18 @@ def producer(bootstrap: str) -> KafkaProducer:
         raise _away(bootstrap) from problem
 
 
-def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+def end_offsets(bootstrap: str, topics: Iterable[str], timeout_ms: int = ANSWER_MS) -> dict[tuple[str, int], int]:
     """The offset after the last record by (topic, partition), of every partition of the topics that exist. Raises BrokerAway."""
-    return _offsets(bootstrap, topics, OffsetSpec.LATEST)
+    return _offsets(bootstrap, topics, OffsetSpec.LATEST, timeout_ms)
 
 
-def first_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+def first_offsets(bootstrap: str, topics: Iterable[str], timeout_ms: int = ANSWER_MS) -> dict[tuple[str, int], int]:
     """The offset of the oldest record the broker still has, by (topic, partition). Raises BrokerAway."""
-    return _offsets(bootstrap, topics, OffsetSpec.EARLIEST)
+    return _offsets(bootstrap, topics, OffsetSpec.EARLIEST, timeout_ms)
 
 
-def _offsets(bootstrap: str, topics: Iterable[str], spec: OffsetSpec) -> dict[tuple[str, int], int]:
-    with _admin(bootstrap) as admin:
+def _offsets(bootstrap: str, topics: Iterable[str], spec: OffsetSpec, timeout_ms: int) -> dict[tuple[str, int], int]:
+    with _admin(bootstrap, timeout_ms) as admin:
         wanted = {
             TopicPartition(topic["name"], partition["partition_index"]): spec
             for topic in admin.describe_topics(list(topics))
@@ -157,7 +158,7 @@ def reader_options(bootstrap: str, topics: Iterable[str], max_offsets: int) -> d
 
 
 @contextmanager
-def _admin(bootstrap: str, timeout_ms: int = 10_000) -> Iterator[KafkaAdminClient]:
+def _admin(bootstrap: str, timeout_ms: int = ANSWER_MS) -> Iterator[KafkaAdminClient]:
     try:
         client = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=timeout_ms)
     except KafkaError as problem:

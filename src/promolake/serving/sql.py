@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
 
 import duckdb
@@ -40,18 +40,17 @@ class Relation:
 class Reader:
     """SQL over the tables under `lake_root` (one directory per `layer/name`) and the views of serving/views; times in UTC.
 
-    Every query reads the newest version of each table it names, and only those are opened. One thread at a time.
+    Every query reads the newest version of each table it names, and only those are opened. One thread at a time. `layers` are those
+    that may be asked; `settings` are DuckDB's, limits above all.
     """
 
-    def __init__(self, lake_root: Path) -> None:
+    def __init__(
+        self, lake_root: Path, layers: Iterable[str] = catalog.LAYERS, settings: Mapping[str, str | int] = MappingProxyType({})
+    ) -> None:
         self._root = lake_root
+        self._layers = tuple(layers)
         self._views = catalog.views()
-        self._duckdb = duckdb.connect(config=_SEALED)
-        self._duckdb.execute("SET TimeZone = 'UTC'")
-        for layer in catalog.LAYERS:
-            self._duckdb.execute(f"CREATE SCHEMA {layer}")
-        sketches.install(self._duckdb)
-        self._duckdb.execute("SET lock_configuration = true")
+        self._duckdb = sealed(catalog.LAYERS, settings)
 
     def __enter__(self) -> Self:
         return self
@@ -62,27 +61,35 @@ class Reader:
     def close(self) -> None:
         self._duckdb.close()
 
-    def query(self, sql: str) -> pa.Table:
-        """The answer to one SELECT, timestamps in UTC, money as decimal128.
+    def interrupt(self) -> None:
+        """Ends the query that another thread waits for, with a SettingsError there."""
+        self._duckdb.interrupt()
+
+    def query(self, sql: str, most: int | None = None) -> pa.Table:
+        """The answer to one SELECT, or its first `most` rows; timestamps in UTC, money as decimal128.
 
         Raises SettingsError when `sql` is not exactly one query, cannot be answered, or names a table that is not there or not shown.
         """
         named = self._named(sql)
-        paths = catalog.tables(self._root)
+        paths = self._paths()
         if not paths:
             raise SettingsError(f"The lake {self._root} holds no table yet.", "Fill it with `promolake run` or `promolake demo`.")
         self._open(named, paths)
         try:
-            return self._duckdb.sql(sql).to_arrow_table()
+            answer = self._duckdb.sql(sql)
+            return (answer if most is None else answer.limit(most)).to_arrow_table()
         except duckdb.Error as error:
             remedy = self._there_are(paths) if "Table with name" in str(error) else ""
             raise SettingsError(f"The query cannot be answered: {_reason(error)}.", remedy) from None
 
     def tables(self) -> list[Relation]:
         """The tables and views that can be queried now; a view appears once every table it reads does."""
-        paths = catalog.tables(self._root)
+        paths = self._paths()
         there = [Relation(name, "table", DeltaTable(path).metadata().description or "") for name, path in paths.items()]
         return there + [Relation(view.name, "view", view.description) for view in self._answerable(paths)]
+
+    def _paths(self) -> dict[str, Path]:
+        return {name: path for name, path in catalog.tables(self._root).items() if name.partition(".")[0] in self._layers}
 
     def _answerable(self, paths: dict[str, Path]) -> list[catalog.View]:
         return [view for view in self._views.values() if view.reads <= paths.keys()]
@@ -133,6 +140,17 @@ class Reader:
 
     def _there_are(self, paths: dict[str, Path]) -> str:
         return f"There are {', '.join([*paths, *(view.name for view in self._answerable(paths))])}."
+
+
+def sealed(schemas: Iterable[str], settings: Mapping[str, str | int] = MappingProxyType({})) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory with the schemas and Spark's sketch functions that reads only what is registered, and stays so; times in UTC."""
+    connection = duckdb.connect(config=_SEALED | dict(settings))
+    connection.execute("SET TimeZone = 'UTC'")
+    for schema in schemas:
+        connection.execute(f"CREATE SCHEMA {schema}")
+    sketches.install(connection)
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def _selected(column: pa.Field) -> str:

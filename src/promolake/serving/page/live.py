@@ -1,0 +1,160 @@
+"""The same screen for everybody, as it changes: one poller computes each new cut once and all viewers are sent the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from promolake.core.errors import PromolakeError, SettingsError
+from promolake.serving.page.access import Access
+from promolake.serving.page.board import Board
+from promolake.serving.page.part import Part, Role
+from promolake.serving.page.rendering import render
+
+POLL_SECONDS = 0.25
+PACE_SECONDS = 1.0  # the least time between two computed cuts: the page shares its cores with the stream
+BEAT_SECONDS = 5
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What viewers are sent: `data` as JSON, and the same as an event; `id` says which cut it is."""
+
+    id: str
+    data: bytes
+
+    @property
+    def event(self) -> bytes:
+        return b"id: " + self.id.encode() + b"\ndata: " + self.data + b"\n\n"
+
+
+class Live:
+    """The newest frame, kept up while anybody looks. A viewer that is slow misses frames and gets the newest; it delays nobody."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._frame: Frame | None = None
+        self._event = b""
+        self._changed = asyncio.Event()  # of the frame now; replaced with it
+        self._watched = asyncio.Event()
+        self.viewers = 0
+
+    async def keep_up(self) -> None:
+        """Polls for ever; every cut costs once, however many look."""
+        while True:
+            await self._watched.wait()
+            began = time.monotonic()
+            changed = await self._refresh()
+            await asyncio.sleep(PACE_SECONDS - (time.monotonic() - began) if changed else POLL_SECONDS)
+
+    async def events(self, seen: str) -> AsyncIterator[bytes]:
+        """The events of one viewer, who has `seen` a frame already or none."""
+        self.viewers += 1
+        self._watched.set()
+        try:
+            yield _beat().encode()
+            while True:
+                frame, changed = self._frame, self._changed
+                if frame is not None and frame.id != seen:
+                    seen = frame.id
+                    yield self._event
+                else:
+                    await changed.wait()
+        finally:
+            self.viewers -= 1
+            if not self.viewers:
+                self._watched.clear()
+
+    async def now(self) -> bytes:
+        """The newest screen as JSON."""
+        if not self._watched.is_set():
+            await self._refresh()
+        while self._frame is None:
+            await self._changed.wait()
+        return self._frame.data
+
+    async def _refresh(self) -> bool:
+        """Whether there is a new frame."""
+        if self._frame is not None and not self._board.has_news():
+            return False
+        try:
+            shown = await asyncio.to_thread(self._board.newest)
+        except PromolakeError as error:
+            shown = {"cut": f"trouble {time.time():.0f}", "trouble": str(error)}
+        except Exception:  # a file put together with others meanwhile, say: the next look finds the new one
+            _log.warning("the tables could not be read; trying again", exc_info=True)
+            return False
+        self._frame = Frame(shown["cut"], encoded(shown))
+        self._event = self._frame.event
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+        return True
+
+
+def part(live: Live, board: Board, access: Access) -> Part:
+    """`/` the screen, `/api/screen` its figures, `/api/live` the same as they change; the first two at another time with `?at=`."""
+
+    async def page(request: Request) -> Response:
+        at = request.query_params.get("at", "")
+        return render(request, "screen.html", at=_moment(at).strftime("%Y-%m-%dT%H:%M:%SZ") if at else "")
+
+    async def figures(request: Request) -> Response:
+        at = request.query_params.get("at")
+        data = encoded(await asyncio.to_thread(board.at, _moment(at))) if at else await live.now()
+        return Response(data, media_type="application/json")
+
+    async def stream(request: Request) -> Response:
+        async def allowed() -> AsyncIterator[bytes]:
+            async for event in live.events(request.headers.get("last-event-id", "")):
+                try:
+                    await access.check(request, Role.VIEWER)  # a token may have been taken back meanwhile
+                except HTTPException:
+                    return
+                yield event
+
+        return EventSourceResponse(allowed(), ping=BEAT_SECONDS, ping_message_factory=_beat, sep="\n")
+
+    return Part(Role.VIEWER, [Route("/", page), Route("/api/screen", figures), Route("/api/live", stream)])
+
+
+def encoded(value: Any) -> bytes:
+    """JSON; money as text, so that no digit is lost, and times in UTC."""
+    return json.dumps(value, default=_plain, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    raise TypeError(type(value).__name__)
+
+
+def _beat() -> ServerSentEvent:
+    """Says that the connection lives, and what time it is here."""
+    return ServerSentEvent(_plain(datetime.now(UTC)), event="beat", sep="\n")
+
+
+def _moment(text: str) -> datetime:
+    """A time as in a URL; without a zone it is UTC. Raises SettingsError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"{text!r} is no time.", "Write it as 2026-11-11T00:00:37Z.") from None
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
