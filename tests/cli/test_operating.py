@@ -21,9 +21,9 @@ from promolake.alerts.routing import Policy
 from promolake.alerts.silences import Silences
 from promolake.cli.operating import Probe, query
 from promolake.cli.page import assembled
-from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
 from promolake.engine.stopped import StoppedTables
+from promolake.hallway import HALLWAY
 from promolake.serving.page.access import Access, Keyring
 from promolake.serving.page.outside import Outside
 from promolake.serving.page.part import Role
@@ -69,7 +69,7 @@ def test_an_empty_home_is_nothing_and_stays_untouched(home: Path) -> None:
 
 
 def test_who_writes_the_lake_is_who_holds_its_locks(home: Path) -> None:
-    with writing(home, [LEDGER]):
+    with writing(home, HALLWAY.tables[:1]):
         assert probed(home).running == (os.getpid(),)
     assert probed(home).running == ()
 
@@ -151,7 +151,7 @@ def test_the_page_says_that_nothing_runs_and_that_the_lag_is_not_known(client: C
 
 
 def test_the_page_says_who_runs(client: Client, home: Path) -> None:
-    with writing(home, [LEDGER]):
+    with writing(home, HALLWAY.tables[:1]):
         assert f"Process {os.getpid()} writes this lake" in page(client)
 
 

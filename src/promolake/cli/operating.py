@@ -17,6 +17,7 @@ from promolake.alerts.dispatcher import outbox_file
 from promolake.alerts.outbox import Outbox
 from promolake.alerts.silences import Silences
 from promolake.cli.alerting import silenced, unsilenced
+from promolake.cli.reporting import bootstrap_of
 from promolake.core.errors import BrokerAway
 from promolake.engine import kafka
 from promolake.engine.jars import BROKER_JARS
@@ -25,7 +26,6 @@ from promolake.engine.lock import holders
 from promolake.engine.query_log import Ends, QueryLog
 from promolake.engine.stopped import StoppedTables
 from promolake.hallway import HALLWAY
-from promolake.local.broker import Broker
 from promolake.serving.page import operations
 from promolake.serving.page.outside import Delivery, Disk, Outside, Query, Silence, Silencing
 from promolake.serving.page.part import Part
@@ -60,7 +60,7 @@ class Probe:
         home = self._settings.home
         now = datetime.now(UTC)
         stopped = StoppedTables(home)
-        bootstrap = self._bootstrap()
+        bootstrap = bootstrap_of(self._settings) or ""
         return Outside(
             at=now,
             running=tuple(sorted(holders(home).values())),
@@ -75,10 +75,6 @@ class Probe:
             versions=self._versions,
             lateness=ALLOWED,
         )
-
-    def _bootstrap(self) -> str:
-        broker = None if self._settings.kafka.bootstrap else Broker(self._settings.home).status()
-        return self._settings.kafka.bootstrap or (broker.bootstrap if broker else "")
 
     def _opened(self) -> Outbox:
         if self._outbox is None:

@@ -64,7 +64,7 @@ def report(settings: Settings) -> Report:
 
 def bootstrap_of(settings: Settings) -> str | None:
     """The brokers a home reads from; None when it is its own and that is not running."""
-    broker = Broker(settings.home).status()
+    broker = None if settings.kafka.bootstrap else Broker(settings.home).status()
     return settings.kafka.bootstrap or (broker.bootstrap if broker else None)
 
 
