@@ -92,6 +92,16 @@ def _keyring(settings: configuration.Settings) -> Keyring:
     return Keyring(settings.home / TOKENS)
 
 
+def free_port(preferred: int) -> int:
+    """The preferred port of this machine, or another where that one is taken."""
+    try:
+        listener = _listening("127.0.0.1", preferred)
+    except EnvironmentProblem:
+        listener = _listening("127.0.0.1", 0)
+    with listener:
+        return listener.getsockname()[1]
+
+
 def _listening(host: str, port: int) -> socket.socket:
     """A socket bound to the address. Raises EnvironmentProblem when it is taken or not this machine's."""
     try:
@@ -99,6 +109,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # whoever comes before the application is there waits for it
     except OSError as error:
         raise EnvironmentProblem(
             f"The page cannot listen on {host}:{port}: {error.strerror}.", "Choose another address with --host, or port with --port."

@@ -51,6 +51,7 @@ class Live:
         self._event = b""
         self._changed = asyncio.Event()  # of the frame now; replaced with it
         self._watched = asyncio.Event()
+        self._closing = False
         self.viewers = 0
 
     async def keep_up(self) -> None:
@@ -67,7 +68,7 @@ class Live:
         self._watched.set()
         try:
             yield _beat().encode()
-            while True:
+            while not self._closing:
                 frame, changed = self._frame, self._changed
                 if frame is not None and frame.id != seen:
                     seen = frame.id
@@ -78,6 +79,11 @@ class Live:
             self.viewers -= 1
             if not self.viewers:
                 self._watched.clear()
+
+    def set(self) -> None:
+        """Ends the events of all viewers: what sse-starlette asks of its `shutdown_event` when the server is told to end."""
+        self._closing = True
+        self._changed.set()
 
     async def now(self) -> bytes:
         """The newest screen as JSON."""
@@ -126,7 +132,9 @@ def part(live: Live, board: Board, access: Access) -> Part:
                     return
                 yield event
 
-        return EventSourceResponse(allowed(), ping=BEAT_SECONDS, ping_message_factory=_beat, sep="\n")
+        return EventSourceResponse(
+            allowed(), ping=BEAT_SECONDS, ping_message_factory=_beat, sep="\n", shutdown_event=live, shutdown_grace_period=1
+        )
 
     return Part(Role.VIEWER, [Route("/", page), Route("/api/screen", figures), Route("/api/live", stream)])
 
