@@ -15,10 +15,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from promotion import Promotion, at, busy
 
 CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_MS = 20_000
 
