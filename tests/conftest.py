@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -11,6 +13,13 @@ from pyspark.sql import SparkSession
 from promolake import settings
 from promolake.engine.session import scan_session, session
 from promolake.local.broker import Broker
+
+# What commands print is as wide as this, wherever the tests run.
+os.environ["COLUMNS"] = "160"
+
+# A pytest-xdist worker has no main file, and pyspark.sql.connect (which Great Expectations tries) takes that for its doctests and exits.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = __file__
 
 
 @pytest.fixture(scope="session")

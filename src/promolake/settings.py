@@ -70,6 +70,10 @@ class Privacy(_Section):
     )
 
 
+class Lineage(_Section):
+    to: str = Field("", description="A file or an http(s) address that takes OpenLineage run events; empty: they go nowhere.")
+
+
 class Settings(BaseSettings):
     """All settings, and the home under which all state lives."""
 
@@ -83,6 +87,7 @@ class Settings(BaseSettings):
     errors: Errors = Errors()
     alerts: Alerts = Alerts()
     privacy: Privacy = Privacy()
+    lineage: Lineage = Lineage()
 
     @classmethod
     def settings_customise_sources(

@@ -91,7 +91,7 @@ def test_ten_thousand_transitions_and_ten_kills_lose_none_and_repeat_one_each_at
         assert dispatching.process.wait(timeout=30) == 0
 
 
-def test_a_second_dispatcher_on_the_same_home_is_refused(tmp_path: Path, until: Callable[..., None]) -> None:
+def test_a_second_dispatcher_on_the_same_home_stands_by_until_the_first_ends(tmp_path: Path, until: Callable[..., None]) -> None:
     with far_end() as hook:
         first = Dispatching(tmp_path, CONFIG.format(hook=hook.url, dead=hook.url))
         first.happen(1)
@@ -99,9 +99,13 @@ def test_a_second_dispatcher_on_the_same_home_is_refused(tmp_path: Path, until: 
         until(lambda: len(hook.requests) == 2)
         second = Dispatching(tmp_path, first.file.read_text())
         second.start()
-        assert second.process.wait(timeout=30) == 4
+        until(lambda: "stands by" in (tmp_path / "dispatch.log").read_text(), 30)
         first.happen(1)
         until(lambda: len(hook.requests) == 4)
         first.process.send_signal(signal.SIGTERM)
         assert first.process.wait(timeout=30) == 0
+        first.happen(1)
+        until(lambda: len(hook.requests) == 6, 30)
+        second.process.send_signal(signal.SIGTERM)
+        assert second.process.wait(timeout=30) == 0
         assert json.loads(hook.requests[0].body)["version"] == "4"

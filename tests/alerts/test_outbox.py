@@ -12,7 +12,7 @@ import pytest
 
 from alerts.conftest import MIDNIGHT
 from promolake.alerts.message import Message
-from promolake.alerts.outbox import BACKOFF_S, GIVE_UP_S, Outbox
+from promolake.alerts.outbox import BACKOFF_S, GIVE_UP_S, KEEP_S, Outbox
 from promolake.alerts.routing import Policy
 
 POLICY = Policy(
@@ -224,6 +224,22 @@ def test_a_refusal_is_a_dead_letter_at_once_and_a_far_end_that_names_a_time_is_g
     box.outbox.failed(second, "mail", "slow down", False, 40, 0)
     assert box.next(39.9) is None
     assert box.next(40) is not None
+
+
+def test_what_is_over_is_forgotten_after_a_month_and_what_is_not_is_kept(box: Box) -> None:
+    box.take(0, row("a"))
+    box.flush(5)
+    assert box.sent(6) == [["a-0-firing"]]
+    box.take(7, row("a", "resolved", taken_at=MIDNIGHT + timedelta(minutes=1)), row("b", alert="Burst"))
+    box.flush(70)
+    assert box.sent(71) == [["a-0-resolved"], ["b-0-firing"]]
+    month = MIDNIGHT.timestamp() + KEEP_S
+    box.outbox.forget(month + 30)
+    assert len(box.outbox.history(10)) == 0, "the tries were made about 1970"
+    assert box.take(80, row("b", alert="Burst")) == 0, "it still fires"
+    assert box.take(80, row("a", "resolved", taken_at=MIDNIGHT + timedelta(minutes=1))) == 0, "it is the youngest"
+    assert box.outbox.taken_until == MIDNIGHT + timedelta(minutes=1)
+    assert box.take(80, row("a")) == 1, "forgotten"
 
 
 def test_the_outbox_survives_its_process(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Lake:
 
     def again(self) -> None:
         """A new process."""
-        self.watch = AlertWatch(self.file, sources(), self.said.append)
+        self.watch = AlertWatch(self.file, sources(), sources(), self.said.append)
 
     def batch(self, number: int, *requests: tuple[int, str, int]) -> None:
         added = [
@@ -181,6 +181,59 @@ def test_a_row_from_a_clock_that_is_ahead_ends_no_minute_and_silences_nothing(la
     assert ("IpFlood", "firing", 9) in lake.alerts()
 
 
+SILENCE = RULES.replace("LIMIT", "100").replace(
+    "      - alert: Fall",
+    "      - {alert: Silent, table: gold.requests_per_ip_per_minute, by: [ip], no_data: 3m}\n      - alert: Fall",
+)
+
+
+def test_when_every_source_falls_silent_the_clock_tells_and_the_first_row_resolves_it(lake: Lake) -> None:
+    lake.file.write_text(SILENCE)
+    lake.again()
+    lake.later = timedelta(seconds=30)
+    lake.batch(0, (0, "a", 1))
+
+    def idle(minute: int) -> None:
+        lake.watch.idle(lake.lake, MIDNIGHT + timedelta(minutes=minute, seconds=5), lambda table: Txn(f"scan#idle:{table.name}", minute))
+
+    for minute in (1, 2, 3):
+        idle(minute)
+    assert lake.alerts() == []
+    for minute in (4, 5, 6):
+        idle(minute)
+    assert lake.alerts() == [("Silent", "firing", 3)], "told once"
+    lake.watch.forget()
+    lake.later = timedelta(minutes=7)
+    lake.batch(1, (7, "a", 1))
+    lake.later = timedelta(minutes=8)
+    lake.batch(2, (8, "a", 1))
+    assert lake.alerts() == [("Silent", "firing", 3), ("Silent", "resolved", 7)]
+
+
+def test_a_look_by_the_clock_that_dies_between_its_two_writes_tells_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.file.write_text(SILENCE)
+    lake.again()
+    lake.later = timedelta(seconds=30)
+    lake.batch(0, (0, "a", 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(lake.lake, "upsert", _dying(lake.lake.upsert, STATES.name))
+        with pytest.raises(_Died):
+            lake.watch.idle(lake.lake, MIDNIGHT + timedelta(minutes=5), lambda table: Txn(f"idle:{table.name}", 5))
+    assert lake.alerts() == [("Silent", "firing", 3)], "the fault did not happen where it should"
+    lake.again()
+    lake.watch.idle(lake.lake, MIDNIGHT + timedelta(minutes=6), lambda table: Txn(f"idle:{table.name}", 6))
+    assert lake.alerts() == [("Silent", "firing", 3)]
+
+
+def test_rules_over_tables_another_process_writes_are_left_to_it(lake: Lake) -> None:
+    lake.watch = AlertWatch(lake.file, sources(), {"gold.gmv_per_minute"}, print)
+    lake.batch(0, (0, "a", 500))
+    assert lake.alerts() == []
+    lake.again()
+    lake.batch(1, (0, "a", 1))
+    assert lake.alerts() == [("IpFlood", "firing", 0)]
+
+
 def test_a_fall_is_measured_against_the_minutes_before_and_must_last(lake: Lake) -> None:
     for n in range(5):
         lake.batch(n, (n, "a", 50))
@@ -216,7 +269,7 @@ def test_sql_and_templates_that_do_not_fit_are_refused_with_file_and_line(old: s
     file = tmp_path / "alerts.yaml"
     file.write_text(RULES.replace(old, new).replace("LIMIT", "1"))
     with pytest.raises(SettingsError, match=rf"alerts.yaml:(5|13): .*{said}"):
-        AlertWatch(file, sources(), print)
+        AlertWatch(file, sources(), sources(), print)
 
 
 def test_a_source_that_falls_silent_is_told_while_others_go_on(tmp_path: Path) -> None:

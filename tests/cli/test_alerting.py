@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,6 +95,18 @@ def test_a_backtest_says_when_how_often_and_how_long(promolake: Promolake, home:
     later = promolake("alerts", "backtest", "--rule", "IpFlood", "--since", "2026-11-11T00:05:00", "--json")
     assert [one["minutes"] for one in json.loads(later.out)] == [1]
     assert promolake("alerts", "backtest", "--rule", "Nothing").code == 2
+
+
+def test_a_backtest_is_drawn_as_a_page_that_needs_no_network(promolake: Promolake, home: Path, end: FarEnd, tmp_path: Path) -> None:
+    _history(home)
+    page = tmp_path / "flood.html"
+    assert promolake("alerts", "backtest", "--rule", "IpFlood", "--plot", str(page)).code == 0
+    drawn = page.read_text()
+    assert "ip=192.0.2.1: 4 minutes" in drawn
+    assert not re.search(r"<(script|link)[^>]+(src|href)=", drawn), "fetched from somewhere"
+    assert [shape["x0"][11:16] for shape in json.loads(re.search(r'"shapes":(\[.*?\])', drawn)[1])] == ["00:01", "00:06"]
+    refused = promolake("alerts", "backtest", "--rule", "IpFlood", "--plot", str(tmp_path / "no" / "such.html"))
+    assert (refused.code, "No such file" in refused.err) == (2, True)
 
 
 CASES = """

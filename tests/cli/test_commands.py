@@ -123,10 +123,10 @@ def test_status_tells_who_writes_what_was_read_and_how_fresh_gold_is(promolake, 
     counts = {"read_count": 10, "valid_count": 7, "quarantined_count": 2, "duplicate_count": 1}
     rows = [book | counts | {"partition": partition, "first_offset": 0, "last_offset": 9} for partition in (0, 1)]
     Lakehouse(home / "lake").append(LEDGER, pa.Table.from_pylist(rows, schema=arrow_schema(LEDGER)), Txn("test", 0))
-    with writing(home, [LEDGER]):
+    with writing(home, [SALES]):
         found = json.loads(promolake("status", "--json").out)
-        assert f"running ops.ledger (pid {os.getpid()})" in promolake("status").out
-    assert found["running"] == {"ops.ledger": os.getpid()}
+        assert f"running {SALES.name} (pid {os.getpid()})" in promolake("status").out
+    assert found["running"] == {SALES.name: os.getpid()}
     (orders,) = (topic for topic in found["topics"] if topic["topic"] == "shop.orders")
     assert orders == {"topic": "shop.orders", "lag": None, "read": 20, "valid": 14, "quarantined": 4, "duplicate": 2}
     assert found["gold"] == [{"table": SALES.name, "rows": 2, "newest": "2026-11-11 00:02:00+00:00"}]

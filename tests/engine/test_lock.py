@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from promolake.core.errors import HomeInUse
-from promolake.core.table import Table
+from promolake.core.table import Column, Table
+from promolake.engine.lakehouse import Lakehouse, Txn
 from promolake.engine.lock import holders, writing
 
 ORDERS = Table("silver.orders", "", ())
@@ -44,6 +48,40 @@ def test_writers_of_different_tables_do_not_meet_and_a_refused_one_holds_nothing
             pass
         with writing(tmp_path, [VIEWS]):
             pass
+
+
+def test_shared_tables_are_written_by_turns_and_keep_nobody_out(tmp_path: Path) -> None:
+    books = Table("ops.books", "", (Column("n", "bigint", "A number."),), shared=True)
+    with writing(tmp_path, [books]), writing(tmp_path, [books]):
+        assert holders(tmp_path) == {}
+    lakes = [Lakehouse(tmp_path / "lake") for _ in range(4)]  # as four processes: none knows of the others' locks
+
+    def write(mine: int) -> None:
+        for n in range(25):
+            assert lakes[mine].append(books, pa.table({"n": [n]}), Txn(f"writer {mine}", n))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert sorted(lakes[0].read(books, ("n",))["n"].to_pylist()) == sorted([*range(25)] * 4)
+    assert lakes[0].version(books) == 100, "somebody had to try again"
+
+
+def test_who_only_looks_keeps_nobody_from_writing(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            holders(tmp_path)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(300):
+            with writing(tmp_path, [ORDERS]):
+                pass
+    finally:
+        over.set()
+        looking.join()
 
 
 def test_other_homes_are_others(tmp_path: Path) -> None:

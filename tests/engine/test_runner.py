@@ -7,13 +7,16 @@ import os
 import signal
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
 from pyspark.sql import SparkSession
 
-from day import STREAMED, Day, run_once, sent, settings_for
+from day import STREAMED, Day, assert_ranges_meet, run_once, sent, settings_for
 from promolake.core.errors import BrokerAway, HomeInUse, PromolakeError, SettingsError
 from promolake.core.flow import Hallway
 from promolake.engine import kafka, supervision
@@ -81,7 +84,8 @@ def test_an_unknown_name_is_refused_with_the_flows_there_are() -> None:
 @pytest.mark.spark
 def test_a_home_another_process_writes_is_refused_at_once_with_its_pid(spark: SparkSession, tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
-    with writing(tmp_path, [LEDGER]), pytest.raises(HomeInUse, match=rf"Process {os.getpid()} writes ops\.ledger in {tmp_path}"):
+    orders = next(table for table in STREAMED.tables if table.name == "silver.orders")
+    with writing(tmp_path, [orders]), pytest.raises(HomeInUse, match=rf"Process {os.getpid()} writes silver\.orders in {tmp_path}"):
         Runner(settings, NOBODY, spark, STREAMED, "main", print).run(once=True)
     assert not settings.lake.exists()
 
@@ -178,6 +182,28 @@ def test_sigterm_finishes_the_batch_in_hand_and_the_next_run_goes_on(bootstrap: 
 
 
 @pytest.mark.spark
+def test_two_queries_of_one_home_run_side_by_side_and_share_the_ledger(bootstrap: str, spark: SparkSession, tmp_path: Path) -> None:
+    """What a cluster does with a job per query. The streams are bounded, so that both commit many batches at the same time."""
+    sent(bootstrap, 120)
+    settings = settings_for(tmp_path, records_per_batch=30)
+    parts = {"shop": ["funnel_per_minute"], "machines": ["machine_metrics_per_minute", "errors_per_minute"]}
+    runners = {
+        name: Runner(settings, bootstrap, spark, replace(chosen(HALLWAY, flows), forwards=()), name, print) for name, flows in parts.items()
+    }
+    with ThreadPoolExecutor(2) as pool:
+        for run in [pool.submit(runner.run, True) for runner in runners.values()]:
+            run.result(timeout=300)
+    lake = Lakehouse(settings.lake)
+    ranges = [row for row in assert_ranges_meet(lake) if row["read_count"]]
+    batches = {name: {row["batch_id"] for row in ranges if row["query"] == name} for name in parts}
+    assert min(map(len, batches.values())) > 3, "too few batches to have met"
+    turns = [row["query"] for row in sorted(ranges, key=lambda row: row["ingested_at"])]
+    assert sum(a != b for a, b in pairwise(turns)) > 2, "they ran one after the other"
+    for flow in (*runners["shop"]._flows.ingests, *runners["machines"]._flows.ingests):
+        booked = sum(row["valid_count"] for row in ranges if row["topic"] == flow.topic.name)
+        assert lake.read(flow.table, ("offset",)).num_rows == booked > 0
+
+
 def test_a_join_alone_runs_until_it_is_stopped(spark: SparkSession, tmp_path: Path, until) -> None:
     said: list[str] = []
     runner = Runner(settings_for(tmp_path), NOBODY, spark, chosen(HALLWAY, ["attributed_orders"]), "joins", said.append)

@@ -98,7 +98,7 @@ receivers: [{name: none, channels: []}]
 def test_records_in_kafka_become_alerts_whose_sql_shows_the_rows_behind_them(day: Day, spark: SparkSession, tmp_path: Path) -> None:
     file = tmp_path / "alerts.yaml"
     file.write_text(RULES)
-    lake = run(tmp_path / "home", day, spark, AlertWatch(file, sources(), print))
+    lake = run(tmp_path / "home", day, spark, AlertWatch(file, sources(), sources(), print))
     alerts = lake.read(ALERTS, ALERTS.column_names).to_pylist()
     assert len({row["alert_id"] for row in alerts}) == len(alerts) > 0
     gold = defaultdict(int)

@@ -24,6 +24,7 @@ Feed = Callable[[datetime | None], Iterable[dict[str, Any]]]
 """The rows of ops.alerts of batches cut at or after a time, or all."""
 
 POLL_S = 0.25
+FORGET_EVERY_S = 6 * 3600.0
 OVERLAP = timedelta(minutes=5)  # rows are looked at again so far back: the clock of the stream's machine may have been set back
 
 
@@ -41,6 +42,7 @@ class Dispatcher:
         self._outbox = Outbox(outbox_file(home))
         self._stopping = threading.Event()
         self._senders: dict[str, _Sender] = {}
+        self._forgot_at = 0.0
 
     def stop(self) -> None:
         self._stopping.set()
@@ -59,6 +61,9 @@ class Dispatcher:
 
     def tick(self, now: float) -> None:
         """Takes in what is new, lets due groups speak, and sees that every channel has its sender."""
+        if now - self._forgot_at >= FORGET_EVERY_S:
+            self._forgot_at = now
+            self._outbox.forget(now)
         since = self._outbox.taken_until
         new = self._feed(since and since - OVERLAP)
         self._outbox.take_in(new, lambda labels: policies(self._config.route, labels), self._config.max_age, now)

@@ -24,6 +24,7 @@ BACKOFF_S = (1.0, 900.0)  # the first wait after a failure, and the longest
 Held = Callable[[dict[str, str]], str]
 """Why an alert with these labels is not to be spoken of now: silenced, inhibited, or empty."""
 GIVE_UP_S = 24 * 3600.0
+KEEP_S = 30 * 86400.0  # what was said stays known here; ops.alerts keeps it for ever
 
 
 class Outbox:
@@ -251,6 +252,20 @@ class Outbox:
     def _log(self, notification_id: str, channel: str, attempt: int, at: float, outcome: str, detail: str) -> None:
         values = (notification_id, channel, attempt, at, outcome, detail)
         self._db.execute("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def forget(self, now: float) -> None:
+        """Removes what is over and older than KEEP_S. The youngest transition stays: it says how far ops.alerts was taken in."""
+        before = now - KEEP_S
+        cut = datetime.fromtimestamp(before, UTC).isoformat()
+        with self.transaction():
+            self._db.execute("DELETE FROM notifications WHERE state <> 'due' AND created_at < ?", (before,))
+            self._db.execute("DELETE FROM deliveries WHERE at < ?", (before,))
+            self._db.execute(
+                "DELETE FROM alerts WHERE ingested_at < ? AND ingested_at < (SELECT max(ingested_at) FROM alerts)"
+                " AND alert_id NOT IN (SELECT alert_id FROM firing UNION SELECT alert_id FROM waiting UNION SELECT alert_id FROM spoken)"
+                " AND alert_id NOT IN (SELECT value FROM notifications, json_each(notifications.alert_ids))",
+                (cut,),
+            )
 
     # --- looking --------------------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ ALERTS = Table(
         Column("ingested_at", "timestamp", "When the batch that showed it was cut, UTC."),
     ),
     stats=("ingested_at",),
+    shared=True,
 )
 
 STATES = Table(
@@ -37,4 +38,5 @@ STATES = Table(
     ),
     Written.REPLACE,
     grain=("alert", "labels"),
+    shared=True,
 )

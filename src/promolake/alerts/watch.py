@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,24 @@ _ALERT = re.compile(r"[\s{-]*alert:\s*\"?(\w+)")
 
 
 class AlertWatch:
-    """The rules of `file` over `sources` (tables by name). The file is read again when it has changed; a wrong one changes nothing."""
+    """The rules of `file` over `sources` (tables by name). The file is read again when it has changed; a wrong one changes nothing.
+
+    Of the rules only those over the tables named in `ours` are evaluated: another process of the home sees to the others.
+    """
 
     name = ALERTS.name
     tables = (ALERTS, STATES)
 
-    def __init__(self, file: Path, sources: Mapping[str, Table], say: Callable[[str], None]) -> None:
+    def __init__(self, file: Path, sources: Mapping[str, Table], ours: Collection[str], say: Callable[[str], None]) -> None:
         self._path = file
         self._sources = sources
+        self._ours = ours
         self._say = say
         self._samples = Samples()
         self._changed_at = 0
         self._file = self._loaded()
         self._standing: dict[str, Standing] | None = None
+        self._told: frozenset[str] = frozenset()
         self._newest: dict[str, datetime] = {}
 
     def close(self) -> None:
@@ -49,19 +54,29 @@ class AlertWatch:
         self._newest = {}
 
     def look(self, lake: Lake, changed: Mapping[str, list[datetime]], taken_at: datetime, txn: Callable[[Table], Any]) -> None:
-        """Writes transitions first, standings last: a replay of a batch that died between the two finds the same transitions again."""
-        self._reload()
-        standing = self._read_standing(lake) if self._standing is None else self._standing
         now = taken_at.replace(second=0, microsecond=0)
         # A row from a clock that is ahead must not end minutes that are still filling up.
         changed = {name: [minute for minute in minutes if minute <= now] for name, minutes in changed.items()}
         newest = max((max(minutes) for minutes in changed.values() if minutes), default=None)
-        if newest is None:
-            return
+        if newest is not None:
+            self._evaluate(lake, changed, newest, taken_at, txn)
+
+    def idle(self, lake: Lake, now: datetime, txn: Callable[[Table], Any]) -> None:
+        """Only a silence can begin: the clock stands in for the time of the sources that have all fallen silent."""
+        self._evaluate(lake, {}, now.replace(second=0, microsecond=0), now, txn)
+
+    def _evaluate(
+        self, lake: Lake, changed: Mapping[str, list[datetime]], newest: datetime, at: datetime, txn: Callable[[Table], Any]
+    ) -> None:
+        """Writes transitions first, standings last: a replay of a batch that died between the two finds the same transitions again."""
+        self._reload()
+        standing = self._read_standing(lake) if self._standing is None else self._standing
         after, transitions = dict(standing), []
         rows = rows_of(lake)
         for rule in self._file.rules:
             table = self._sources[rule.table]
+            if table.name not in self._ours:
+                continue
             minutes = changed.get(table.name, ())
             # A silence is measured against every source; any other rule against its own table's time.
             youngest = newest if rule.no_data else max(minutes, default=None)
@@ -71,7 +86,9 @@ class AlertWatch:
             before = standing.get(rule.alert, Standing())
             after[rule.alert], found = evaluated(rule, self._file, table, before, minutes, youngest, rows, self._samples)
             transitions += found
-        lake.append(ALERTS, _alert_rows(transitions, taken_at), txn(ALERTS))
+        # A look by the clock that died before it wrote its standings is followed by a look with another transaction.
+        untold = [one for one in transitions if one.id not in self._told]
+        lake.append(ALERTS, _alert_rows(untold, at), txn(ALERTS))
         lake.upsert(STATES, _state_rows(standing, after), txn(STATES))
         self._standing = after
 
@@ -90,6 +107,7 @@ class AlertWatch:
             self._say(f"{error} The rules before it stay in force.")
 
     def _read_standing(self, lake: Lake) -> dict[str, Standing]:
+        self._told = frozenset(lake.read(ALERTS, ("alert_id",))["alert_id"].to_pylist())
         found: dict[str, Standing] = {}
         for row in lake.read(STATES, STATES.column_names).to_pylist():
             standing = found.setdefault(row["alert"], Standing())

@@ -26,7 +26,7 @@ err = Console(stderr=True, highlight=False)
 
 def say(text: str) -> None:
     """Progress goes to stderr, so that what a command answers can be piped."""
-    err.print(f"[dim]{text}[/dim]", markup=True)
+    err.print(f"[dim]{text}[/dim]", markup=True, soft_wrap=True)
 
 
 @app.callback()

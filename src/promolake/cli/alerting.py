@@ -6,9 +6,11 @@ import getpass
 import json
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,10 +24,11 @@ from promolake.alerts.dispatcher import Dispatcher, outbox_file
 from promolake.alerts.duration import duration
 from promolake.alerts.message import Message, Refused, TryLater
 from promolake.alerts.outbox import Outbox
+from promolake.alerts.routing import Silence
 from promolake.alerts.silences import Silences
 from promolake.alerts.tables import ALERTS, STATES
 from promolake.cli import app, out, say
-from promolake.core.errors import EnvironmentProblem, PromolakeError, SettingsError
+from promolake.core.errors import EnvironmentProblem, HomeInUse, PromolakeError, SettingsError
 from promolake.core.table import Table
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
@@ -62,10 +65,27 @@ def dispatch(context: typer.Context) -> None:
         seen[0] = version
         return found
 
-    with held(settings.home / "state" / "dispatcher.lock", f"delivers the alerts of {settings.home}"):
+    with _first(settings.home):
         dispatcher = Dispatcher(settings.home, settings.alerts_file, feed, say)
         with stopped_by_signals(dispatcher.stop):
             dispatcher.run()
+
+
+@contextmanager
+def _first(home: Path) -> Iterator[None]:
+    """The right to deliver the alerts of a home: of several dispatchers (each run starts one) one delivers, the others stand by."""
+    file, said = home / "state" / "dispatcher.lock", False
+    with ExitStack() as right:
+        while True:
+            try:
+                right.enter_context(held(file, f"delivers the alerts of {home}"))
+                break
+            except HomeInUse as busy:
+                if not said:
+                    say(f"{busy.what} This one stands by.")
+                said = True
+                time.sleep(RESTART_SECONDS)
+        yield
 
 
 @contextmanager
@@ -162,12 +182,7 @@ def silence(
     by: Annotated[str, typer.Option(help="Who. [default: your login]")] = "",
 ) -> None:
     """Hold back alerts for a while. What is over by then is told to nobody; what still fires is told afterwards."""
-    settings = configuration.load(context.obj)
-    try:
-        made = Silences(settings.home).add(matcher, datetime.now(UTC), duration(length), by or getpass.getuser(), comment)
-    except (ValidationError, ValueError) as error:
-        text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise SettingsError(f"{text}.", "See promolake alerts silence --help.") from None
+    made = silenced(configuration.load(context.obj).home, matcher, length, comment, by or getpass.getuser())
     out.print(f"silence {made.id} until {made.ends_at:%F %T} UTC; end it with: promolake alerts unsilence {made.id}")
 
 
@@ -189,8 +204,7 @@ def silences(context: typer.Context, as_json: AsJson = False) -> None:
 @alerts.command()
 def unsilence(context: typer.Context, silence_id: str) -> None:
     """End a silence now."""
-    if not Silences(configuration.load(context.obj).home).expire(silence_id, datetime.now(UTC)):
-        raise SettingsError(f"There is no silence {silence_id}.", "See promolake alerts silences.")
+    unsilenced(configuration.load(context.obj).home, silence_id)
     out.print("ended")
 
 
@@ -215,6 +229,23 @@ def send_test(context: typer.Context, channel: Annotated[str, typer.Argument(hel
     except TryLater as error:
         raise EnvironmentProblem(f"{channel} could not take the message: {error}.", "Try again, or see whether it is reachable.") from None
     out.print(f"{channel} took the message {message.id}")
+
+
+def silenced(home: Path, matchers: Sequence[str], length: str, comment: str, by: str) -> Silence:
+    """Makes a silence from now on. Raises SettingsError for a matcher or length that is none, and for no matcher: that would match all."""
+    if not matchers:
+        raise SettingsError("A silence needs at least one matcher.", 'For every alert: alertname=~".+"')
+    try:
+        return Silences(home).add(matchers, datetime.now(UTC), duration(length), by, comment)
+    except (ValidationError, ValueError, OverflowError) as error:
+        text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise SettingsError(f"{text}.", "See promolake alerts silence --help.") from None
+
+
+def unsilenced(home: Path, silence_id: str) -> None:
+    """Ends a silence now. Raises SettingsError when none has that id."""
+    if not Silences(home).expire(silence_id, datetime.now(UTC)):
+        raise SettingsError(f"There is no silence {silence_id}.", "See promolake alerts silences.")
 
 
 def _rows(context: typer.Context, table: Table) -> list[dict[str, Any]]:

@@ -64,6 +64,7 @@ def backtest(
     rule: Annotated[str, typer.Option(help="The rule's name in conf/alerts.yaml.")],
     since: Annotated[datetime | None, typer.Option(help="From this time of the events on, UTC.", formats=_TIMES)] = None,
     until: Annotated[datetime | None, typer.Option(help="Until before this time, UTC.", formats=_TIMES)] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the value and the firings: an HTML file that needs no network.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Replay history minute by minute: when the rule would have fired, how often, for how long."""
@@ -74,6 +75,13 @@ def backtest(
     lake, table = Lakehouse(settings.lake), sources()[ours.table]
     low, high = span(lake, table, since, until)
     episodes = fired(replayed(ours, file, table, low, high, rows_of(lake)), ours, high)
+    if plot:
+        from promolake.cli.backtest_plot import plotted  # plotly takes its time to import
+
+        try:
+            plotted(plot, ours, table, low, high, rows_of(lake), episodes)
+        except OSError as error:
+            raise SettingsError(f"{plot} cannot be written: {error.strerror}.", "Name another file.") from None
     if as_json:
         print(json.dumps(episodes, indent=1))
         return

@@ -58,6 +58,7 @@ def maintain(
     tables: Annotated[list[str] | None, typer.Argument(help="Tables, e.g. gold.gmv_per_minute; all by default.")] = None,
 ) -> None:
     """Put small files together, sum up logs, remove what nobody needs, once. A running job does it by itself; none may be running."""
+    from promolake.alerts.tables import ALERTS, STATES
     from promolake.engine.lakehouse import Lakehouse
     from promolake.engine.lateness import BOOKS
     from promolake.engine.lock import writing
@@ -65,7 +66,7 @@ def maintain(
     from promolake.hallway import HALLWAY
 
     settings = configuration.load(context.obj)
-    known = {table.name: table for table in (*HALLWAY.tables, *BOOKS)}
+    known = {table.name: table for table in (*HALLWAY.tables, *BOOKS, ALERTS, STATES)}
     if unknown := [name for name in tables or () if name not in known]:
         raise SettingsError(f"There is no table {unknown[0]}.", f"Tables: {', '.join(known)}.")
     lake = Lakehouse(settings.lake)

@@ -27,6 +27,7 @@ def run(
     """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
     from promolake.alerts.watch import AlertWatch
     from promolake.cli.alerting import dispatching, sources
+    from promolake.cli.lineage import jobs_of, telling
     from promolake.engine.lock import writing
     from promolake.engine.runner import Runner, stopped_by_signals
     from promolake.engine.session import session
@@ -37,10 +38,11 @@ def run(
     with writing(settings.home, flows.tables):
         pass  # a second process is refused before anything is started for it
     watching = settings.alerts_on and bool(flows.ingests) and not once
-    watchers = [AlertWatch(settings.alerts_file, sources(), say)] if watching else []
+    watchers = [AlertWatch(settings.alerts_file, sources(), watched(settings, query, flows), say)] if watching else []
     with reachable(settings, say) as bootstrap, dispatching(settings) if watching else nullcontext():
         runner = Runner(settings, bootstrap, session(settings, f"promolake-{query}", say), flows, query, say, watchers)
-        with stopped_by_signals(runner.stop):
+        jobs = jobs_of(flows, query, settings.lake, bootstrap, once)
+        with stopped_by_signals(runner.stop), telling(settings.lineage.to, jobs, say):
             try:
                 runner.run(once)
             finally:
@@ -77,6 +79,14 @@ def rebuild(
         StoppedTables(settings.home).clear(name if "." in name else f"gold.{name}" for name in names)
     spark.stop()
     out.print(f"{len(names)} tables rebuilt.")
+
+
+def watched(settings: configuration.Settings, query: str, flows: Hallway) -> set[str]:
+    """The tables whose alerts this process sees to: those it writes, and of what all queries write (the ledger) only one of them."""
+    from promolake.engine.ledger import LEDGER
+
+    keepers = [name for name in sorted(settings.queries) if flows_of(settings, name).ingests]
+    return {metric.table.name for metric in flows.metrics} | ({LEDGER.name} if keepers[:1] in ([query], []) else set())
 
 
 def flows_of(settings: configuration.Settings, query: str, only: Sequence[str] | None = None) -> Hallway:

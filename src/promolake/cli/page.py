@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 
 from promolake import settings as configuration
+from promolake.cli import operating
 from promolake.hallway import HALLWAY
 from promolake.serving.page import box, live
 from promolake.serving.page.access import Access
@@ -20,7 +21,7 @@ def assembled(settings: configuration.Settings, access: Access) -> Starlette:
     """The application over the lake of a home: every part of the page, one line each."""
     board = Board(settings.lake, _topics())
     frames = live.Live(board)
-    parts = [live.part(frames, board, access), box.part(settings.lake)]
+    parts = [live.part(frames, board, access), box.part(settings.lake), *operating.parts(settings)]
 
     @asynccontextmanager
     async def running(_: Starlette) -> AsyncIterator[None]:

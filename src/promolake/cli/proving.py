@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,9 +15,10 @@ from rich.table import Table as Grid
 
 from promolake import settings as configuration
 from promolake.cli import app, out, say
-from promolake.core.errors import NumbersDiffer, SettingsError
+from promolake.core.errors import BrokerAway, NumbersDiffer, SettingsError
 
 if TYPE_CHECKING:
+    from promolake.engine.bookkeeping import Kept
     from promolake.engine.comparing import Finding
     from promolake.engine.verifying import Verifier
 
@@ -78,9 +79,27 @@ def _verifier(settings: configuration.Settings) -> Iterator[Verifier]:
             lake.create(tables)  # a table that is not there is one without rows
             key = configuration.pseudonym_key(settings).get_secret_value().encode()
             settler = Settler(lake, settings.home / "state" / "settled.json")
-            yield Verifier(HALLWAY, spark, lake, Rebuilder(HALLWAY, spark, lake, key, ()), settler)
+            yield Verifier(HALLWAY, spark, lake, Rebuilder(HALLWAY, spark, lake, key, ()), settler, _kept(settings))
         finally:
             spark.stop()
+
+
+def _kept(settings: configuration.Settings) -> Kept | None:
+    """Asks the home's brokers about offsets nothing was read at; None when there is none to ask."""
+    from promolake.cli.reporting import bootstrap_of
+    from promolake.engine import kafka
+
+    bootstrap = bootstrap_of(settings)
+
+    def kept(topic: str, ranges: Iterable[tuple[int, int, int]]) -> set[tuple[int, int]]:
+        asked = list(ranges)
+        try:
+            return kafka.kept_records(bootstrap or "", topic, asked)
+        except BrokerAway:
+            say(f"no broker answers: offsets of {topic} that nothing was read at count as holes, markers of transactions or not")
+            return {(partition, offset) for partition, first, last in asked for offset in range(first, last + 1)}
+
+    return kept if bootstrap else None
 
 
 def _instant(text: str | None) -> datetime | None:

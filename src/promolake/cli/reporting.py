@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +14,7 @@ from promolake.engine import kafka
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import holders
+from promolake.engine.query_log import QueryLog
 from promolake.hallway import HALLWAY
 from promolake.local.broker import Broker
 from promolake.settings import Settings
@@ -48,9 +50,7 @@ class Report:
 
 def report(settings: Settings) -> Report:
     """The state of a home, from outside: of what is committed, not of what is promised."""
-    lake = Lakehouse(settings.lake)
-    broker = Broker(settings.home).status()
-    bootstrap = settings.kafka.bootstrap or (broker.bootstrap if broker else None)
+    lake, bootstrap = Lakehouse(settings.lake), bootstrap_of(settings)
     gold = [flow.table for flow in (*HALLWAY.metrics, *HALLWAY.joins)]
     tables = []
     for table in gold:
@@ -62,6 +62,12 @@ def report(settings: Settings) -> Report:
     return Report(str(settings.home), holders(settings.home), bootstrap, topics(lake, bootstrap), tables)
 
 
+def bootstrap_of(settings: Settings) -> str | None:
+    """The brokers a home reads from; None when it is its own and that is not running."""
+    broker = None if settings.kafka.bootstrap else Broker(settings.home).status()
+    return settings.kafka.bootstrap or (broker.bootstrap if broker else None)
+
+
 def topics(lake: Lakehouse, bootstrap: str | None) -> list[TopicReport]:
     """What became of every topic's records, from the ledger, and the lag, from the broker."""
     ledger = lake.read(LEDGER, LEDGER.column_names) if lake.exists(LEDGER) else None
@@ -70,10 +76,24 @@ def topics(lake: Lakehouse, bootstrap: str | None) -> list[TopicReport]:
         ends = kafka.end_offsets(bootstrap, names) if bootstrap else None
     except BrokerAway:
         ends = None
-    return [_topic(name, ledger, ends) for name in names]
+    read_up_to = _read_up_to(lake.root.parent)
+    return [_topic(name, ledger, ends, read_up_to) for name in names]
 
 
-def _topic(name: str, ledger: pa.Table | None, ends: dict[tuple[str, int], int] | None) -> TopicReport:
+def _read_up_to(home: Path) -> dict[tuple[str, int], int]:
+    """Where the finished batches of all queries end: after their last record, and after the markers of transactions that follow it."""
+    found: dict[tuple[str, int], int] = {}
+    for folder in (home / "checkpoints").glob("*"):
+        log = QueryLog(folder)
+        planned = log.offsets.get(log.last_done)
+        for topic, partitions in ((planned and planned.ends) or {}).items():
+            found |= {(topic, int(partition)): end for partition, end in partitions.items()}
+    return found
+
+
+def _topic(
+    name: str, ledger: pa.Table | None, ends: dict[tuple[str, int], int] | None, read_up_to: dict[tuple[str, int], int]
+) -> TopicReport:
     rows = ledger.filter(pc.equal(ledger["topic"], name)) if ledger is not None else None
     totals = {fate: (pc.sum(rows[f"{fate}_count"]).as_py() or 0) if rows else 0 for fate in ("read", "valid", "quarantined", "duplicate")}
     last: dict[int, int] = {}
@@ -81,5 +101,8 @@ def _topic(name: str, ledger: pa.Table | None, ends: dict[tuple[str, int], int] 
         last = {
             row["partition"]: row["last_offset_max"] for row in rows.group_by("partition").aggregate([("last_offset", "max")]).to_pylist()
         }
-    lag = None if ends is None else sum(end - last.get(partition, -1) - 1 for (topic, partition), end in ends.items() if topic == name)
+    lag = None
+    if ends is not None:
+        read = {place: max(last.get(place[1], -1) + 1, read_up_to.get(place, 0)) for place in ends if place[0] == name}
+        lag = sum(ends[place] - offset for place, offset in read.items())
     return TopicReport(name, lag, **totals)

@@ -34,6 +34,8 @@ class Table:
     grain: tuple[str, ...] = ()
     # The columns whose min/max Delta keeps in its log in clear text: times and positions, never a personal datum.
     stats: tuple[str, ...] = ()
+    # Several processes of a home may write it, one commit at a time (what each says of itself); any other table has one writer.
+    shared: bool = False
 
     @property
     def layer(self) -> str:

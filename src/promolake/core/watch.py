@@ -29,5 +29,8 @@ class Watcher(Protocol):
     def look(self, lake: Lake, changed: Mapping[str, list[datetime]], taken_at: datetime, txn: Callable[[Table], Any]) -> None:
         """`changed` has the minutes (UTC) in which rows of a table changed, by its name; `taken_at` is when the batch was cut."""
 
+    def idle(self, lake: Lake, now: datetime, txn: Callable[[Table], Any]) -> None:
+        """Nothing has come for a while, from no source: what depends on time alone is looked at by the clock (`now`, UTC)."""
+
     def forget(self) -> None:
         """The batch failed: what was remembered of it may not stand in any table."""

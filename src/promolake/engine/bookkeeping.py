@@ -1,13 +1,13 @@
 """Are the books right? The ledger's ranges of offsets meet, its counts add up, and what it says of each fate stands in a table.
 
 Rows with a `read_count` of 0 are corrections (rows that left quarantine for silver later): they read nothing, so they have no part in
-the ranges, but their counts belong to the sums. Offsets that Kafka itself leaves out (markers of transactions, compaction) would be told
-as holes: none of the house's topics has them.
+the ranges, but their counts belong to the sums. Kafka itself leaves offsets out (markers of transactions, records of aborted ones,
+compaction): an offset nothing was read at is a hole unless the broker says that it gives nobody a record there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import duckdb
 import pyarrow as pa
@@ -21,6 +21,8 @@ from promolake.engine.ledger import LEDGER
 
 _COUNTS = ("read_count", "valid_count", "quarantined_count", "duplicate_count")
 _RANGE = ("topic", "partition", "first_offset", "last_offset")
+Kept = Callable[[str, Iterable[tuple[int, int, int]]], set[tuple[int, int]]]
+"""Which offsets of a topic's ranges (partition, first, last) hold a record for a reader, as (partition, offset)."""
 _BRONZE, _SILVER, _QUARANTINE = "bronze_rows", "silver_rows", "quarantine_rows"
 
 # Each ranges over `wrong`: what is amiss, one row each, with `said` in words. Nothing here shows more than positions and counts.
@@ -37,13 +39,38 @@ expected AS (
   SELECT ranges.*, coalesce(before + 1, least(first_offset, coalesce(begin, 0))) AS due FROM ranges LEFT JOIN begins USING ("partition")
 )
 SELECT CASE
-    WHEN first_offset > due THEN format('partition {}: offsets {} to {} are a hole', "partition", due, first_offset - 1)
     WHEN first_offset < due THEN format('partition {}: {} to {} overlaps what was read before', "partition", first_offset, last_offset)
     ELSE format('partition {}: {} records in {} to {}', "partition", read_count, first_offset, last_offset)
   END AS said
 FROM expected
-WHERE first_offset <> due OR read_count <> last_offset - first_offset + 1
-ORDER BY "partition", first_offset
+WHERE first_offset < due OR read_count > last_offset - first_offset + 1
+UNION ALL
+SELECT format('partition {}: offsets {} to {} are a hole', "partition", first_missing, last_missing) FROM holes
+ORDER BY 1
+"""
+# Offsets nothing was read at: between two ranges, or in one that read fewer records than it has offsets.
+_MISSING = """
+WITH due_at AS (
+  SELECT "partition", first_offset, last_offset, read_count, max(last_offset) OVER (
+    PARTITION BY "partition" ORDER BY first_offset, last_offset ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+  ) + 1 AS due
+  FROM ledger WHERE read_count > 0
+),
+begins AS (SELECT "partition", min("offset") AS begin FROM bronze_rows GROUP BY ALL),
+short AS (SELECT * FROM due_at WHERE read_count < last_offset - first_offset + 1),
+places AS (
+  SELECT s."partition", s.first_offset, unnest([s.first_offset - 1, s.last_offset + 1]) AS "offset" FROM short s
+  UNION ALL
+  SELECT s."partition", s.first_offset, b."offset"
+  FROM short s JOIN bronze_rows b ON s."partition" = b."partition" AND b."offset" BETWEEN s.first_offset AND s.last_offset
+),
+steps AS (SELECT *, lag("offset") OVER (PARTITION BY "partition", first_offset ORDER BY "offset") AS earlier FROM places)
+SELECT "partition", coalesce(due, least(first_offset, coalesce(begin, 0))) AS first_missing, first_offset - 1 AS last_missing
+FROM due_at LEFT JOIN begins USING ("partition")
+WHERE first_offset > coalesce(due, least(first_offset, coalesce(begin, 0)))
+UNION ALL
+SELECT "partition", earlier + 1, "offset" - 1 FROM steps WHERE "offset" > earlier + 1
+ORDER BY ALL
 """
 _BALANCE = """
 SELECT format('partition {}: {} read at {}, but {} valid, {} quarantined, {} duplicate',
@@ -112,8 +139,8 @@ ORDER BY "partition", "offset"
 """
 
 
-def audited(lake: Lakehouse, flow: Ingest) -> Iterator[Finding]:
-    """What the books of one topic say, against themselves and against its three tables."""
+def audited(lake: Lakehouse, flow: Ingest, kept: Kept | None = None) -> Iterator[Finding]:
+    """What the books of one topic say, against themselves and against its three tables. Without `kept` every missing offset is a hole."""
     book = _book(lake, flow)
     tables = {_BRONZE: flow.bronze, _SILVER: flow.table, _QUARANTINE: flow.quarantine}
     with connected() as connection:
@@ -122,6 +149,11 @@ def audited(lake: Lakehouse, flow: Ingest) -> Iterator[Finding]:
         for name, found in rows.items():
             connection.register(name, found)
         bronze = rows[_BRONZE].num_rows
+        missing = connection.sql(_MISSING).fetchall()
+        holes = _runs(kept(flow.topic.name, missing)) if kept and missing else missing
+        connection.execute('CREATE TABLE holes ("partition" INT, first_missing BIGINT, last_missing BIGINT)')
+        if holes:
+            connection.executemany("INSERT INTO holes VALUES (?, ?, ?)", holes)
         for check, looked_at, sql in (
             ("offsets without hole or overlap", book.num_rows, _RANGES),
             ("read = valid + quarantined + duplicate", book.num_rows, _BALANCE),
@@ -130,6 +162,17 @@ def audited(lake: Lakehouse, flow: Ingest) -> Iterator[Finding]:
             ("each record in one place", bronze, _PLACES),
         ):
             yield _finding(connection, check, flow.topic.name, looked_at, sql)
+
+
+def _runs(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """(partition, offset)s as ranges (partition, first, last)."""
+    runs: list[tuple[int, int, int]] = []
+    for partition, offset in sorted(places):
+        if runs and runs[-1][0] == partition and runs[-1][2] == offset - 1:
+            runs[-1] = (partition, runs[-1][1], offset)
+        else:
+            runs.append((partition, offset, offset))
+    return runs
 
 
 def _book(lake: Lakehouse, flow: Ingest) -> pa.Table:

@@ -31,6 +31,16 @@ class Gate:
 
         return one_batch
 
+    def between(self, work: Callable[[], None]) -> bool:
+        """Does the work while no batch is in hand; False when one is."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            work()
+        finally:
+            self._turn.release()
+        return True
+
     def end(self, query: StreamingQuery) -> None:
         self._closed.set()
         with self._turn:  # the batch in hand is finished

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event
 
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
@@ -17,6 +17,7 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 """The largest record batch a broker takes by default, and the largest request a producer sends."""
 
 ATTEMPT_MS = 2_000
+ANSWER_MS = 10_000
 SAY_EVERY_S = 5.0
 
 
@@ -84,16 +85,56 @@ def producer(bootstrap: str) -> KafkaProducer:
         raise _away(bootstrap) from problem
 
 
-def end_offsets(bootstrap: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+def end_offsets(bootstrap: str, topics: Iterable[str], timeout_ms: int = ANSWER_MS) -> dict[tuple[str, int], int]:
     """The offset after the last record by (topic, partition), of every partition of the topics that exist. Raises BrokerAway."""
-    with _admin(bootstrap) as admin:
+    return _offsets(bootstrap, topics, OffsetSpec.LATEST, timeout_ms)
+
+
+def first_offsets(bootstrap: str, topics: Iterable[str], timeout_ms: int = ANSWER_MS) -> dict[tuple[str, int], int]:
+    """The offset of the oldest record the broker still has, by (topic, partition). Raises BrokerAway."""
+    return _offsets(bootstrap, topics, OffsetSpec.EARLIEST, timeout_ms)
+
+
+def _offsets(bootstrap: str, topics: Iterable[str], spec: OffsetSpec, timeout_ms: int) -> dict[tuple[str, int], int]:
+    with _admin(bootstrap, timeout_ms) as admin:
         wanted = {
-            TopicPartition(topic["name"], partition["partition_index"]): OffsetSpec.LATEST
+            TopicPartition(topic["name"], partition["partition_index"]): spec
             for topic in admin.describe_topics(list(topics))
             for partition in topic["partitions"]
         }
         found = admin.list_partition_offsets(wanted) if wanted else {}
-    return {(place.topic, place.partition): end.offset for place, end in found.items()}
+    return {(place.topic, place.partition): at.offset for place, at in found.items()}
+
+
+def kept_records(bootstrap: str, topic: str, ranges: Iterable[tuple[int, int, int]]) -> set[tuple[int, int]]:
+    """Which offsets of the ranges (partition, first, last) the broker has a committed record at, or may have had: (partition, offset).
+
+    The others belong to markers of transactions, to records of aborted ones, or to records compaction removed: no reader is given
+    anything there. Offsets before a partition's first one are told as kept: nobody can tell any more. Raises BrokerAway.
+    """
+    kept: set[tuple[int, int]] = set()
+    try:
+        reader = KafkaConsumer(
+            bootstrap_servers=bootstrap.split(","), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100
+        )
+    except KafkaError as problem:
+        raise _away(bootstrap) from problem
+    try:
+        for partition, first, last in ranges:
+            place = TopicPartition(topic, partition)
+            reader.assign([place])
+            begin = reader.beginning_offsets([place])[place]
+            kept |= {(partition, offset) for offset in range(first, min(begin, last + 1))}
+            reader.seek(place, max(first, begin))
+            until = min(last + 1, reader.end_offsets([place])[place])
+            while reader.position(place) < until:
+                records = reader.poll(timeout_ms=ATTEMPT_MS).get(place, [])
+                kept |= {(partition, record.offset) for record in records if record.offset <= last}
+                if not records and reader.position(place) < until and cluster_id(bootstrap) is None:
+                    raise _away(bootstrap)
+    finally:
+        reader.close()
+    return kept
 
 
 def reader_options(bootstrap: str, topics: Iterable[str], max_offsets: int) -> dict[str, str]:
@@ -107,6 +148,7 @@ def reader_options(bootstrap: str, topics: Iterable[str], max_offsets: int) -> d
         "startingOffsets": "earliest",
         "includeHeaders": "true",
         "failOnDataLoss": "true",
+        "kafka.isolation.level": "read_committed",  # what a producer's aborted transaction wrote was never said
         "maxOffsetsPerTrigger": str(max_offsets),
         # Fewer, larger fetches: the client's 500 records per poll and 1 MiB per partition starve a batch of 100,000.
         "kafka.max.poll.records": "10000",
@@ -116,7 +158,7 @@ def reader_options(bootstrap: str, topics: Iterable[str], max_offsets: int) -> d
 
 
 @contextmanager
-def _admin(bootstrap: str, timeout_ms: int = 10_000) -> Iterator[KafkaAdminClient]:
+def _admin(bootstrap: str, timeout_ms: int = ANSWER_MS) -> Iterator[KafkaAdminClient]:
     try:
         client = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=timeout_ms)
     except KafkaError as problem:

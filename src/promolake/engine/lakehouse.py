@@ -2,20 +2,24 @@
 
 Spark computes; delta-rs commits what is small (40 times cheaper per commit), Spark writes what is large; both record the same
 transaction identifiers, `txn {appId, version}` (Delta PROTOCOL.md, "Transaction Identifiers"), and each sees the other's.
-On a local disk exactly one process may write a table (reliability.md 0.1): the home's lock sees to that.
+On a local disk exactly one process may write a table (reliability.md 0.1): the home's lock sees to that. What processes say of
+themselves they write by turns, a commit each.
 """
 
 from __future__ import annotations
 
+import shutil
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction
 from deltalake.exceptions import TableNotFoundError
 from deltalake.writer import write_deltalake
@@ -23,6 +27,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from promolake.core.table import Table, Written
 from promolake.engine.arrow import arrow_schema, conformed
+from promolake.engine.lock import turn
 
 WINDOW = "window_start"
 KNOWN = "known"  # the commit of an upsert's rows of windows the table already reached
@@ -62,20 +67,18 @@ class Lakehouse:
     def create(self, tables: Iterable[Table]) -> None:
         """Creates what is not there yet, empty, with its column descriptions and without deletion vectors (any Delta reader reads it)."""
         for table in tables:
-            if not self.exists(table):
-                settings = {
-                    "delta.checkpointInterval": CHECKPOINT_EVERY,
-                    "delta.dataSkippingStatsColumns": ",".join(table.stats),
-                    "delta.logRetentionDuration": "interval 7 days",
-                }
-                DeltaTable.create(
-                    self.path(table),
-                    arrow_schema(table),
-                    mode="ignore",
-                    name=table.name,
-                    description=table.description,
-                    configuration=settings,
-                )
+            with self._turn(table):
+                self._create(table)
+
+    def _create(self, table: Table) -> None:
+        if not self.exists(table):
+            settings = {
+                "delta.checkpointInterval": CHECKPOINT_EVERY,
+                "delta.dataSkippingStatsColumns": ",".join(table.stats),
+                "delta.logRetentionDuration": "interval 7 days",
+            }
+            schema, about = arrow_schema(table), {"name": table.name, "description": table.description}
+            DeltaTable.create(self.path(table), schema, mode="ignore", configuration=settings, **about)
 
     # --- reading ---------------------------------------------------------------------------------------------------------------
 
@@ -111,7 +114,7 @@ class Lakehouse:
             else:
                 self._open[table.name].update_incremental()
         except TableNotFoundError:
-            self.create([table])
+            self._create(table)
             self._open[table.name] = DeltaTable(self.path(table))
         return self._open[table.name]
 
@@ -119,7 +122,7 @@ class Lakehouse:
 
     def append(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
         """Adds the rows; False when this transaction was committed before (or there is nothing to add)."""
-        with self._alone(table):
+        with self._alone(table), self._turn(table):
             delta = self._fresh(table)
             if rows.num_rows == 0 or _seen(delta, txn):
                 return False
@@ -137,7 +140,7 @@ class Lakehouse:
         those; merged together, each batch would rewrite the whole table. The merge does not change which windows are newer, so a
         replay that finds only the first commit splits the rows the same way.
         """
-        with self._alone(table):
+        with self._alone(table), self._turn(table):
             delta = self._fresh(table)
             if rows.num_rows == 0 or _seen(delta, txn):
                 return False
@@ -158,14 +161,27 @@ class Lakehouse:
 
         With them their steps: a step left behind by an upsert that crashed would make its replay skip rows that are no longer there.
         """
-        with self._alone(table):
+        recorded = [one for txn in txns for one in (txn, txn.step(KNOWN))]
+        properties = CommitProperties(app_transactions=[Transaction(txn.app, txn.version) for txn in recorded])
+        with ExitStack() as closing:
+            new = closing.enter_context(self._spooled(table, rows)) if isinstance(rows, DataFrame) else conformed(rows, table)
+            closing.enter_context(self._alone(table))
+            closing.enter_context(self._turn(table))
             delta = self._fresh(table)
             self._newest.pop(table.name, None)
-            if isinstance(rows, DataFrame):
-                rows = rows.select(*table.column_names).toArrow()
-            recorded = [one for txn in txns for one in (txn, txn.step(KNOWN))]
-            properties = CommitProperties(app_transactions=[Transaction(txn.app, txn.version) for txn in recorded])
-            write_deltalake(delta, conformed(rows, table), mode="overwrite", predicate=where or None, commit_properties=properties)
+            write_deltalake(delta, new, mode="overwrite", predicate=where or None, commit_properties=properties)
+
+    @contextmanager
+    def _spooled(self, table: Table, rows: DataFrame) -> Iterator[pa.RecordBatchReader]:
+        """What Spark computes, by way of files: however large, only a batch of it is ever in this process."""
+        spool = self.root / ".spool" / uuid.uuid4().hex
+        schema = arrow_schema(table).remove_metadata()
+        try:
+            rows.select(*table.column_names).write.parquet(str(spool))
+            found = ds.dataset(spool, schema=schema, format="parquet")
+            yield pa.RecordBatchReader.from_batches(schema, found.to_batches())
+        finally:
+            shutil.rmtree(spool, ignore_errors=True)
 
     def _split(self, table: Table, delta: DeltaTable, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         if WINDOW not in table.grain:
@@ -192,7 +208,7 @@ class Lakehouse:
 
     def look_after(self, table: Table, task: Callable[[DeltaTable], int]) -> int:
         """Lets a task of engine/housekeeping.py work on the table while nothing else of this process does; returns its figure."""
-        with self._alone(table):
+        with self._alone(table), self._turn(table):
             done = task(self._fresh(table))
             self._newest.pop(table.name, None)
             return done
@@ -226,6 +242,12 @@ class Lakehouse:
         with self._guard:
             lock = self._locks.setdefault(table.name, threading.Lock())
         with lock:
+            yield
+
+    @contextmanager
+    def _turn(self, table: Table) -> Iterator[None]:
+        """The right to write a shared table among the processes of the home."""
+        with turn(self.root / table.layer / f".{table.short}.lock") if table.shared else nullcontext():
             yield
 
 

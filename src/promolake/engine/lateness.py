@@ -32,6 +32,7 @@ RESTATEMENTS = Table(
         Column("ingested_at", "timestamp", "When the batch was cut, UTC."),
     ),
     stats=("window_start", "ingested_at"),
+    shared=True,
 )
 
 BOOKS = (LEDGER, RESTATEMENTS)

@@ -34,6 +34,7 @@ LEDGER = Table(
         Column("ingested_at", "timestamp", "When the batch was cut, UTC."),
     ),
     stats=("ingested_at",),
+    shared=True,
 )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
 
 from promolake.core.errors import HomeInUse
 from promolake.core.table import Table
@@ -16,10 +18,12 @@ from promolake.core.table import Table
 def writing(home: Path, tables: Iterable[Table]) -> Iterator[None]:
     """Holds the right to write the tables of a home. Raises HomeInUse, naming the process that has it, at once.
 
-    The kernel gives the right back however the process ends.
+    The kernel gives the right back however the process ends. Shared tables are not held: who writes one takes turns (`turn`).
     """
     with ExitStack() as locks:
         for table in tables:
+            if table.shared:
+                continue
             locks.enter_context(held(home / "locks" / f"{table.name}.lock", f"writes {table.name} in {home}"))
         yield
 
@@ -29,16 +33,35 @@ def held(file: Path, does: str) -> Iterator[None]:
     """Holds one lock. Raises HomeInUse at once, naming the process that has it and what it `does`."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(opened):
             opened.seek(0)
             holder = opened.read().strip() or "unknown"
-            raise HomeInUse(f"Process {holder} {does}.", "Stop it first, or use another --home.") from None
+            raise HomeInUse(f"Process {holder} {does}.", "Stop it first, or use another --home.")
         opened.truncate(0)
         opened.write(str(os.getpid()))
         opened.flush()
         yield
+
+
+@contextmanager
+def turn(file: Path) -> Iterator[None]:
+    """Waits for the lock and holds it, for as long as one write takes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+
+
+def _taken(opened: IO[str]) -> bool:
+    """Whether the lock could be had. Who only looks (holders) has it for an instant, so a refusal is believed the fifth time."""
+    for wait in (0.0, 0.005, 0.01, 0.02, 0.04):
+        time.sleep(wait)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        return True
+    return False
 
 
 def holders(home: Path) -> dict[str, int]:

@@ -104,7 +104,7 @@ def _planned(file: Path) -> Planned | None:
             if source != "-":  # a source that had nothing yet
                 json.loads(source)
         return Planned(dict(json.loads(settings)), tuple(sources))
-    except ValueError:  # of Unicode, JSON, or too few lines
+    except (ValueError, FileNotFoundError):  # of Unicode, JSON, or too few lines; or a run has tidied it up meanwhile
         return None
 
 
@@ -112,7 +112,7 @@ def _is_commit(file: Path) -> bool:
     try:
         version, metadata = file.read_text().splitlines()
         return version.startswith("v") and isinstance(json.loads(metadata), dict)
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return False
 
 

@@ -28,8 +28,10 @@ from promolake.engine.forwarding import Forwarder
 from promolake.engine.joining import JoinQuery
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.lateness import BOOKS
-from promolake.engine.lock import writing
+from promolake.engine.lock import turn, writing
+from promolake.engine.lost_records import refuse_lost_records
 from promolake.engine.maintenance import Maintenance
+from promolake.engine.query_log import QueryLog
 from promolake.engine.readmission import Outcome, Readmission
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan
@@ -217,6 +219,8 @@ class Runner:
                         error = running.pop(part.name).exception()
                         if error is None or self._given_up(part, error, records[part.name], stopped):
                             over.add(part.name)
+                    elif isinstance(part, Scan) and "processingTime" in scan_trigger:
+                        self._look_when_idle(part)
                 if not said and len(running) == len(parts):
                     self._say(f"running {len(self.tables)} tables in {len(running)} queries")
                     said = True
@@ -226,6 +230,12 @@ class Runner:
                 if part.name in running:
                     part.gate.end(running[part.name])
         return stopped
+
+    def _look_when_idle(self, scan: Scan) -> None:
+        try:
+            scan.look_when_idle()
+        except Exception as error:  # it will be tried again, and no flow depends on it
+            self._say(f"looking while nothing comes failed and will be tried again: {named(error)}")
 
     def _given_up(self, part: Scan | JoinQuery, error: PySparkException, record: Record, stopped: list[str]) -> bool:
         """Says what failed and when it is tried again; True when the whole query is given up."""
@@ -255,6 +265,7 @@ class Runner:
         checkpoint = self._settings.checkpoint(part.name)
         part.failure = None
         if isinstance(part, Scan):
+            refuse_lost_records(QueryLog(checkpoint), self._bootstrap)
             return part.start(self._bootstrap, checkpoint, self._settings.engine.max_offsets, trigger)
         return part.start(checkpoint, trigger)
 
@@ -304,16 +315,16 @@ class Runner:
     def _claim_feeds(self) -> None:
         """Remembers which query feeds which table: fed by two, each with transactions of its own, a table would count twice."""
         file = self._settings.home / "state" / "feeds.json"
-        feeds = json.loads(file.read_text()) if file.exists() else {}
-        for table in self._flows.tables:
-            if feeds.setdefault(table.name, self._query) != self._query and table.name not in {
-                join.table.name for join in self._flows.joins
-            }:
-                raise SettingsError(
-                    f"{table.name} is fed by the query {feeds[table.name]}, not by {self._query}: fed by both it would count twice.",
-                    "Run it with the same --query as before, or in another --home.",
-                )
-        write_whole(file, json.dumps(feeds, indent=1, sort_keys=True))
+        joined = {join.table.name for join in self._flows.joins}
+        with turn(self._settings.home / "locks" / "feeds"):
+            feeds = json.loads(file.read_text()) if file.exists() else {}
+            for table in self._flows.tables:
+                if feeds.setdefault(table.name, self._query) != self._query and table.name not in joined:
+                    raise SettingsError(
+                        f"{table.name} is fed by the query {feeds[table.name]}, not by {self._query}: fed by both it would count twice.",
+                        "Run it with the same --query as before, or in another --home.",
+                    )
+            write_whole(file, json.dumps(feeds, indent=1, sort_keys=True))
 
 
 @contextmanager

@@ -40,6 +40,7 @@ from promolake.silver.entity import parsed
 _DAY = timedelta(days=1)
 WARM_UP_ROWS = 100  # of each example
 WARM_UP_SECONDS = 10
+IDLE_SECONDS = 60.0  # without a record, until the watchers look by the clock; and between two such looks
 
 
 class Scan:
@@ -66,6 +67,7 @@ class Scan:
         self._metrics = metrics
         self._forwards = forwards
         self._watchers = list(watchers)
+        self._looked_at = time.monotonic()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"{name}-commit")
         self._seen = {flow.table.name: SeenEvents(lambda days, flow=flow: self._silver_days(flow, days)) for flow in ingests}
         self.failure: Failure | None = None
@@ -127,6 +129,22 @@ class Scan:
         self._watchers = [watcher for watcher in self._watchers if watcher.name != name]
         return len(self._metrics) + len(self._watchers) < before
 
+    def look_when_idle(self) -> None:
+        """Lets the watchers look by the clock when no source has sent anything for IDLE_SECONDS. Raises what a watcher raises."""
+        if time.monotonic() - self._looked_at >= IDLE_SECONDS:
+            self.gate.between(self._look_by_the_clock)
+
+    def _look_by_the_clock(self) -> None:
+        self._looked_at = time.monotonic()
+        now = datetime.now(UTC)
+        minute = int(now.timestamp() // 60)
+        for watcher in self._watchers:
+            try:
+                watcher.idle(self._lake, now, lambda table: Txn(f"{self.name}#idle:{table.name}", minute))
+            except Exception:
+                watcher.forget()
+                raise
+
     def close(self) -> None:
         self._pool.shutdown(wait=True)
 
@@ -163,6 +181,7 @@ class Scan:
 
     def _watch(self, changed: dict[str, list[datetime]], taken: pa.Table, app: str, batch_id: int) -> None:
         """Lets the watchers look, the ledger among what changed. One that fails fails the batch, under its own name."""
+        self._looked_at = time.monotonic()
         taken_at = taken["ingested_at"][0].as_py().astimezone(UTC)
         changed = changed | {ledger.LEDGER.name: [taken_at.replace(second=0, microsecond=0)]}
         for watcher in self._watchers:

@@ -22,7 +22,7 @@ from promolake.core.errors import SettingsError
 from promolake.core.flow import Hallway, Ingest, Join, Metric
 from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema, conformed
-from promolake.engine.bookkeeping import audited
+from promolake.engine.bookkeeping import Kept, audited
 from promolake.engine.comparing import SKETCH, Difference, Finding, connected, difference, exactly, within_error
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
@@ -65,20 +65,23 @@ def scope(hallway: Hallway, names: Sequence[str]) -> Scope:
 
 
 class Verifier:
-    """Verifies one lake, which nobody may write meanwhile. It changes no row of it."""
+    """Verifies one lake, which nobody may write meanwhile. It changes no row of it. `kept`: see bookkeeping.audited."""
 
-    def __init__(self, hallway: Hallway, spark: SparkSession, lake: Lakehouse, rebuilder: Rebuilder, settler: Settler) -> None:
+    def __init__(
+        self, hallway: Hallway, spark: SparkSession, lake: Lakehouse, rebuilder: Rebuilder, settler: Settler, kept: Kept | None = None
+    ) -> None:
         self._hallway = hallway
         self._spark = spark
         self._lake = lake
         self._rebuilder = rebuilder
         self._settler = settler
+        self._kept = kept
 
     def verify(self, scope: Scope, since: datetime | None, say: Callable[[str], None]) -> Iterator[Finding]:
         """Every check in turn. `since` (inclusive) leaves out earlier windows and events; books and quarantines are checked whole."""
         for flow in scope.books:
             say(f"checking the books of {flow.topic.name}")
-            yield from audited(self._lake, flow)
+            yield from audited(self._lake, flow, self._kept)
         for flow in self._hallway.ingests:
             for table, again in ((flow.table, self._rebuilder.silver), (flow.quarantine, self._rebuilder.quarantine)):
                 if table.name in scope.silver:

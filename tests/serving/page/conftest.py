@@ -12,6 +12,7 @@ from promolake import settings as configuration
 from promolake.cli.page import assembled
 from promolake.serving.page.access import Access, Keyring
 from promotion import Promotion
+from serving.page.world import empty, world  # noqa: F401  fixtures
 
 REPOSITORY = Path(__file__).parents[3]
 
