@@ -69,9 +69,8 @@ def day_of(table: Table, day: int, sketches: list[bytes]) -> pa.Table:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         given = "" if "visitor_sketch" not in figures else ", (SELECT $sketches AS sketches)"
-        found = connection.execute(
-            f"SELECT {columns} FROM range(1440) minutes(m), {each}{given}", {"sketches": sketches} if given else {}
-        ).fetch_arrow_table()
+        question = f"SELECT {columns} FROM range(1440) minutes(m), {each}{given}"
+        found = connection.sql(question, params={"sketches": sketches} if given else None).to_arrow_table()
     return found.cast(arrow_schema(table).remove_metadata())
 
 
