@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -47,8 +48,10 @@ def page(
     with _listening(host, port) as listener:
         port = listener.getsockname()[1]
         out.print(f"live page: http://{'localhost' if is_local(host) else host}:{port}/", soft_wrap=True)
+        application = assembled(settings, Access(keyring))
+        gc.freeze()  # what is imported stays: to look through it for garbage again and again costs more than all viewers
         config = uvicorn.Config(
-            assembled(settings, Access(keyring)),
+            application,
             log_level="warning",
             access_log=False,
             server_header=False,

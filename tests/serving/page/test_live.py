@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -83,6 +84,22 @@ def test_all_viewers_are_sent_the_same_bytes_of_a_cut_computed_once(board: FakeB
         second = await asyncio.gather(*(figures(viewer) for viewer in viewers))
         assert {event.partition(b"\n")[0] for event in second} == {b"id: 1-0"}
         assert board.computed == 2
+
+    played(board, scene)
+
+
+def test_whoever_takes_gzip_is_sent_the_same_packed_once(board: FakeBoard) -> None:
+    async def scene(frames: Live) -> None:
+        viewers = [frames.events("", is_packed=True) for _ in range(2)]
+        beats = [await anext(viewer) for viewer in viewers]
+        for version in range(2):
+            board.version = version
+            events = await asyncio.gather(*(anext(viewer) for viewer in viewers))
+            assert events[0] is events[1]
+            beats = [beat + event for beat, event in zip(beats, events, strict=True)]
+        for sent in beats:
+            read = zlib.decompressobj(wbits=31).decompress(sent).decode()
+            assert [line for line in read.splitlines() if line.startswith("id")] == ["id: 0-0", "id: 1-0"]
 
     played(board, scene)
 
