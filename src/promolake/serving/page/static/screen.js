@@ -64,6 +64,7 @@
       if (done < 1) counter.frame = requestAnimationFrame(step);
     };
     counter.currency = currency;
+    element.style.setProperty("--digits", money(target, currency).length);
     step(began);
   }
 
