@@ -153,7 +153,7 @@ def test_axe_finds_nothing(guest: Callable, theme: str) -> None:
     box = visitor.open("/sql")
     box.click("#run")
     expect(box.locator("tbody td").first).to_be_visible()
-    for page in (visitor.open_screen(), box):
+    for page in (visitor.open_screen(), box, visitor.open("/operations")):
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
 

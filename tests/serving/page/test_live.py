@@ -170,6 +170,22 @@ def test_a_table_in_between_two_states_is_read_again(board: FakeBoard) -> None:
     played(board, scene)
 
 
+def test_what_failed_is_tried_again_though_nothing_is_new_since(board: FakeBoard) -> None:
+    async def scene(frames: Live) -> None:
+        viewer = frames.events("")
+        await figures(viewer)
+        board.fails = FileNotFoundError("part-0002.parquet")
+        board.version = 1
+        waiting = asyncio.create_task(figures(viewer))
+        while not board.failed:
+            await asyncio.sleep(0.001)
+        board._seen = 1  # the tables have been looked at
+        board.fails = None
+        assert (await waiting).startswith(b"id: 1-0")
+
+    played(board, scene)
+
+
 def test_money_is_sent_digit_by_digit_and_times_in_utc() -> None:
     value = {"amount": Decimal("12345678901234567890.1234"), "at": datetime(2026, 11, 11, 0, 0, 37, tzinfo=UTC), "name": "手机</script>"}
     assert encoded(value).decode() == '{"amount":"12345678901234567890.1234","at":"2026-11-11T00:00:37Z","name":"手机</script>"}'

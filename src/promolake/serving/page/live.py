@@ -56,6 +56,8 @@ class Live:
         self._changed = asyncio.Event()  # of the frame now; replaced with it
         self._watched = asyncio.Event()
         self._closing = False
+        self._is_behind = True
+        self._turn = asyncio.Lock()
         self.viewers = 0
 
     async def keep_up(self) -> None:
@@ -94,24 +96,28 @@ class Live:
         if not self._watched.is_set():
             await self._refresh()
         while self._frame is None:
-            await self._changed.wait()
+            await asyncio.sleep(POLL_SECONDS)
+            await self._refresh()
         return self._frame.data
 
     async def _refresh(self) -> bool:
         """Whether there is a new frame."""
-        if self._frame is not None and not self._board.has_news():
-            return False
-        try:
-            shown = await asyncio.to_thread(self._board.newest)
-        except PromolakeError as error:
-            shown = {"cut": f"trouble {time.time():.0f}", "trouble": str(error)}
-        except Exception:  # a file put together with others meanwhile, say: the next look finds the new one
-            _log.warning("the tables could not be read; trying again", exc_info=True)
-            return False
-        self._frame = Frame.of(shown)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
-        return True
+        async with self._turn:
+            if not self._is_behind and not self._board.has_news():
+                return False
+            self._is_behind = True  # until it has worked
+            try:
+                shown = await asyncio.to_thread(self._board.newest)
+            except PromolakeError as error:
+                shown = {"cut": f"trouble {time.time():.0f}", "trouble": str(error)}
+            except Exception as error:  # a file put together with others meanwhile, say: the next look finds the new one
+                _log.warning("the tables could not be read; trying again: %s", error)
+                return False
+            self._is_behind = False
+            self._frame = Frame.of(shown)
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+            return True
 
 
 def part(live: Live, board: Board, access: Access) -> Part:
