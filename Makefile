@@ -3,7 +3,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos check lock clean
+.PHONY: help install demo test chaos bench check lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -36,6 +36,9 @@ test: $(INSTALLED) ## every test, by two workers; ARGS="-k words" for some of th
 
 chaos: $(INSTALLED) ## the long fault tests: kills at every point, broker, disk; SEED=7 to repeat a run, ARGS="-k words"
 	@CHAOS_SEED=$(or $(SEED),$(shell date +%s)) $(VENV)/bin/python -m pytest -m chaos -s tests/chaos $(ARGS)
+
+bench: $(INSTALLED) ## measurements, for an idle machine; ARGS="-k words" for some of them
+	@$(VENV)/bin/python -m pytest -m bench -s tests/bench $(ARGS)
 
 check: $(INSTALLED) ## style, the rooms' import contracts, this machine and its settings
 	@$(VENV)/bin/ruff check .

@@ -23,7 +23,8 @@ from promolake.gold.sales_per_product_per_minute import TABLE as SALES
 from promolake.sources import TOPICS
 
 MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
-COMMANDS = ("demo", "local", "simulate", "replay", "run", "rebuild", "sql", "status", "check", "audit", "doctor", "maintain", "tables")
+COMMANDS = ("demo", "local", "simulate", "replay", "run", "rebuild", "serve", "sql", "sql-server", "status", "check", "audit", "doctor")
+COMMANDS += ("maintain", "tables", "sample")
 
 
 @pytest.fixture

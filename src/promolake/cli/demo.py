@@ -23,6 +23,7 @@ from promolake.cli import app, out, say
 from promolake.cli.agreement import Figures, compared, held, promised
 from promolake.cli.freshness import GoldWatch, quantile
 from promolake.cli.reporting import TopicReport, topics
+from promolake.cli.serving import PORT, free_port
 from promolake.core.errors import FlowFailed, NumbersDiffer
 from promolake.engine.lakehouse import Lakehouse
 from promolake.gold import gmv_per_minute
@@ -64,6 +65,7 @@ class Demo:
 
     def play(self, minutes: float | None, rate: float, seed: int) -> None:
         began = time.time()
+        say(f"live page: http://localhost:{self._serve()}/")
         flows = self._start("run")
         self._until_ready(flows)
         if self._stop.is_set():
@@ -91,6 +93,12 @@ class Demo:
         child = Child(line, self._log(command), tied=True, env=environment)
         self._children.callback(child.stop)
         return child
+
+    def _serve(self) -> int:
+        """Starts the live page, on another port where the usual one is taken; returns the port."""
+        port = free_port(PORT)
+        self._start("serve", "--port", str(port))
+        return port
 
     def _log(self, command: str) -> Path:
         return self._settings.home / "log" / f"{command}.log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -47,8 +48,10 @@ def page(
     with _listening(host, port) as listener:
         port = listener.getsockname()[1]
         out.print(f"live page: http://{'localhost' if is_local(host) else host}:{port}/", soft_wrap=True)
+        application = assembled(settings, Access(keyring))
+        gc.freeze()  # what is imported stays: to look through it for garbage again and again costs more than all viewers
         config = uvicorn.Config(
-            assembled(settings, Access(keyring)),
+            application,
             log_level="warning",
             access_log=False,
             server_header=False,
@@ -92,6 +95,16 @@ def _keyring(settings: configuration.Settings) -> Keyring:
     return Keyring(settings.home / TOKENS)
 
 
+def free_port(preferred: int) -> int:
+    """The preferred port of this machine, or another where that one is taken."""
+    try:
+        listener = _listening("127.0.0.1", preferred)
+    except EnvironmentProblem:
+        listener = _listening("127.0.0.1", 0)
+    with listener:
+        return listener.getsockname()[1]
+
+
 def _listening(host: str, port: int) -> socket.socket:
     """A socket bound to the address. Raises EnvironmentProblem when it is taken or not this machine's."""
     try:
@@ -99,6 +112,7 @@ def _listening(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # whoever comes before the application is there waits for it
     except OSError as error:
         raise EnvironmentProblem(
             f"The page cannot listen on {host}:{port}: {error.strerror}.", "Choose another address with --host, or port with --port."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -87,6 +88,22 @@ def test_all_viewers_are_sent_the_same_bytes_of_a_cut_computed_once(board: FakeB
     played(board, scene)
 
 
+def test_whoever_takes_gzip_is_sent_the_same_packed_once(board: FakeBoard) -> None:
+    async def scene(frames: Live) -> None:
+        viewers = [frames.events("", is_packed=True) for _ in range(2)]
+        beats = [await anext(viewer) for viewer in viewers]
+        for version in range(2):
+            board.version = version
+            events = await asyncio.gather(*(anext(viewer) for viewer in viewers))
+            assert events[0] is events[1]
+            beats = [beat + event for beat, event in zip(beats, events, strict=True)]
+        for sent in beats:
+            read = zlib.decompressobj(wbits=31).decompress(sent).decode()
+            assert [line for line in read.splitlines() if line.startswith("id")] == ["id: 0-0", "id: 1-0"]
+
+    played(board, scene)
+
+
 def test_nothing_is_computed_while_nobody_looks(board: FakeBoard) -> None:
     async def scene(frames: Live) -> None:
         viewer = frames.events("")
@@ -149,6 +166,22 @@ def test_a_table_in_between_two_states_is_read_again(board: FakeBoard) -> None:
             await asyncio.sleep(0.001)
         board.fails = None
         assert (await waiting).startswith(b"id: 0-0")
+
+    played(board, scene)
+
+
+def test_what_failed_is_tried_again_though_nothing_is_new_since(board: FakeBoard) -> None:
+    async def scene(frames: Live) -> None:
+        viewer = frames.events("")
+        await figures(viewer)
+        board.fails = FileNotFoundError("part-0002.parquet")
+        board.version = 1
+        waiting = asyncio.create_task(figures(viewer))
+        while not board.failed:
+            await asyncio.sleep(0.001)
+        board._seen = 1  # the tables have been looked at
+        board.fails = None
+        assert (await waiting).startswith(b"id: 1-0")
 
     played(board, scene)
 

@@ -30,7 +30,7 @@ POLICY = "; ".join(
         "default-src 'none'",
         "script-src 'self'",
         f"style-src 'self' {_PLOTLY_STYLE}",
-        "img-src 'self' data: blob:",
+        "img-src 'self' data:",
         "connect-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",

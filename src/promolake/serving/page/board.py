@@ -78,7 +78,7 @@ class Board:
 
     def _tile(self, tile: Tile, snapshot: Snapshot, newest: datetime | None, final_until: datetime | None) -> dict[str, Any]:
         return {
-            "rows": self._relations.rows("tiles", tile.name),
+            "rows": self._relations.rows(tile.name, tile.relation),
             "newest": newest,
             "committed_at": snapshot.committed_at,
             "final_until": final_until,
@@ -94,7 +94,7 @@ class Board:
 
     def _reached(self) -> dict[str, datetime]:
         """The newest event time of each topic."""
-        rows = self._relations.rows("tiles", "reached")
+        rows = self._relations.rows("reached", _REACHED)
         return {row["topic"]: row["newest_event_time"].astimezone(UTC) for row in rows if row["newest_event_time"]}
 
 

@@ -33,11 +33,16 @@ class Relations:
     def __init__(self) -> None:
         self._parts: dict[str, dict[str, pa.Table]] = {}
         self._filled: dict[str, tuple[frozenset[str], datetime | None]] = {}
+        self._answers: dict[str, tuple[object, list[dict[str, Any]]]] = {}
         self._duckdb = sql.sealed(("sums", "recent"), {"threads": 1})  # the stream needs the cores more
 
-    def rows(self, directory: str, name: str) -> list[dict[str, Any]]:
-        """The answer of a file of the directory."""
-        return self._duckdb.sql(_text(directory, name)).to_arrow_table().to_pylist()
+    def rows(self, tile: str, relation: str) -> list[dict[str, Any]]:
+        """The answer of the file of tiles/, which reads that relation alone."""
+        filled, answer = self._answers.get(tile, (None, []))
+        if filled is not self._filled[relation]:
+            answer = self._duckdb.sql(_text("tiles", tile)).to_arrow_table().to_pylist()
+            self._answers[tile] = (self._filled[relation], answer)
+        return answer
 
     def fill(self, relation: str, table: DeltaTable, is_newest: bool) -> datetime | None:
         """Makes the relation that of the table as it is opened; returns the end of its newest minute (UTC), None when it has none.

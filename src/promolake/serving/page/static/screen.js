@@ -6,7 +6,7 @@
   const lang = document.documentElement.lang;
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   const STALE_SECONDS = 30;
-  const SILENT_SECONDS = 12; // the server beats every five
+  const SILENT_SECONDS = 25; // the server beats every ten
   const SPEAK_SECONDS = 30;
   let shown = null; // the last screen
   let offset = 0; // server's clock less ours, ms
@@ -64,6 +64,7 @@
       if (done < 1) counter.frame = requestAnimationFrame(step);
     };
     counter.currency = currency;
+    element.style.setProperty("--digits", money(target, currency).length);
     step(began);
   }
 
