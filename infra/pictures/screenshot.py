@@ -20,11 +20,11 @@ PICTURES = {
 with sync_playwright() as playwright:
     browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
     for name, options in PICTURES.items():
-        page = browser.new_context(**options).new_page()
+        page = browser.new_context(**options, reduced_motion="reduce").new_page()
         page.goto(sys.argv[1])
         page.wait_for_selector("#wall[data-cut]")
         page.wait_for_selector(".minutes .js-plotly-plot")
-        page.wait_for_timeout(2000)  # the counter runs up
+        page.wait_for_timeout(1000)  # the charts are drawn
         page.screenshot(path=HERE / f"{name}.png")
         print(HERE / f"{name}.png")
     browser.close()

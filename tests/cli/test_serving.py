@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from promolake.cli.serving import free_port
+from promotion import Promotion, at, busy_minute
 
 
 @pytest.fixture
@@ -96,3 +97,17 @@ def test_tokens_are_made_listed_and_taken_back(promolake: Callable) -> None:
     assert promolake("serve", "token", "remove", "boss").code == 2
     refused = promolake("serve", "token", "add", "x", "--role", "king")
     assert (refused.code, "There is no role king. Choose viewer or operator." in refused.err) == (2, True)
+
+
+def test_a_token_taken_back_ends_the_figures_it_opened(promolake: Callable, served: Callable, home: Path) -> None:
+    promotion = Promotion(home / "lake")
+    promotion.batch(busy_minute(0), at(0.5))
+    token = promolake("serve", "token", "add", "wall").out.strip()
+    promolake("serve", "token", "add", "other")
+    _, url = served()
+    request = urllib.request.Request(f"{url}api/live", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=20) as viewer:
+        assert any(line.startswith(b'data: {"cut"') for line in viewer)
+        promolake("serve", "token", "remove", "wall")
+        promotion.batch(busy_minute(1), at(1.5))
+        assert b"cut" not in viewer.read()

@@ -125,12 +125,18 @@
         ...steps.map(([word, n], at) => row(n / most, ["name", words[word]], ["note", notes[at]], ["value", number.format(n)])),
       );
     },
-    errors(root, rows, tile) {
+    errors(root, rows) {
       const sum = (name) => rows.reduce((total, one) => total + one[name], 0);
       const rate = (one) => (one.event_count ? one.error_count / one.event_count : 0);
       put(root, "figure", percent.format(rate(rows.at(-1))));
       put(root, "note", say("errors_note", { errors: number.format(sum("error_count")), events: number.format(sum("event_count")) }));
-      line(root, rows, [["ERROR", rate, "--gold-fill"]], (y) => percent.format(y), ".1%");
+      const bars = {
+        // Counts, not rates: one late ERROR alone in its minute would be a rate of 100 %.
+        paint: (color) => ({ type: "bar", name: "ERROR", x: rows.map((one) => one.window_start), y: rows.map((one) => one.error_count), marker: { color } }),
+      };
+      const place = root.querySelector("[data-chart]");
+      charts.show(place, [bars], ["--gold-fill"], compact.format);
+      place.setAttribute("aria-label", say("newest_minute", { minute: clock(rows.at(-1).window_start), figure: `${rows.at(-1).error_count} ERROR` }));
     },
     machines(root, rows) {
       const last = rows.at(-1);
@@ -156,12 +162,21 @@
     },
   };
 
+  // Every minute from the first to the last, with its row or null: a line must not lead across minutes nothing is known of.
+  function minutes(rows) {
+    const known = new Map(rows.map((one) => [Date.parse(one.window_start), one]));
+    const first = Math.min(...known.keys());
+    const count = (Math.max(...known.keys()) - first) / 60000 + 1;
+    return Array.from({ length: count }, (_, n) => first + n * 60000).map((time) => [new Date(time).toISOString(), known.get(time) ?? null]);
+  }
+
   function line(root, rows, series, format, hover) {
     const place = root.querySelector("[data-chart]");
+    const every = minutes(rows);
     const traces = series.map(([name, value], n) => ({
       paint: (color) => ({
-        type: "scatter", mode: "lines", name, x: rows.map((one) => one.window_start), y: rows.map(value),
-        line: { color, width: 2.5 }, fill: series.length === 1 ? "tozeroy" : "none", hovertemplate: `%{y:${hover}}`,
+        type: "scatter", mode: "lines+markers", name, x: every.map(([time]) => time), y: every.map(([, one]) => one && value(one)),
+        line: { color, width: 2.5 }, marker: { color, size: 4 }, hovertemplate: `%{y:${hover}}`,
       }),
     }));
     charts.show(place, traces, series.map(([, , color]) => color), format);
