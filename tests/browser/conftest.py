@@ -83,7 +83,7 @@ class Guest:
         return page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, playwright runs an event loop in this thread: other modules have their own
 def chromium() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM} (Debian: apt-get install chromium)")
