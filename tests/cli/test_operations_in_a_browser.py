@@ -14,6 +14,7 @@ from promolake.alerts.silences import Silences
 from promolake.cli.page import assembled
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
+from promolake.hallway import HALLWAY
 from promolake.serving.page.access import Access, Keyring
 from promolake.serving.page.part import Role
 from serving.conftest import Lake
@@ -79,7 +80,7 @@ def test_new_figures_come_by_themselves(browser: Browser, server: Server, home: 
     page, said = opened(browser, server)
     assert page.locator("tr", has_text="shop.orders").first.locator("td").nth(2).inner_text() == "160"
     lake.add(LEDGER, [entry(9, 0, 1, read=1_000, valid=1_000, quarantined=0, duplicate=0, late=0)])
-    with writing(home, [LEDGER]):
+    with writing(home, HALLWAY.tables[:1]):
         page.get_by_text("writes this lake").wait_for(**SOON)
         assert page.locator("tr", has_text="shop.orders").first.locator("td").nth(2).inner_text() == "1,160"
     assert said == []
