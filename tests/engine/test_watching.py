@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from promolake.alerts.watch import AlertWatch
 from promolake.cli.alerting import sources
 from promolake.core.errors import FlowFailed
 from promolake.core.table import Column, Table
-from promolake.engine import supervision
+from promolake.engine import scan, supervision
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.runner import Runner, chosen
@@ -39,6 +40,7 @@ class Notes:
         self.seen: list[tuple[dict[str, list[datetime]], datetime]] = []
         self.failing = failing
         self.forgot = 0
+        self.idled: list[tuple[datetime, Any]] = []
 
     def look(self, lake: Any, changed: Mapping[str, list[datetime]], taken_at: datetime, txn: Callable[[Table], Any]) -> None:
         self.seen.append((dict(changed), taken_at))
@@ -46,6 +48,9 @@ class Notes:
             raise RuntimeError("the watcher's own fault")
         rows = pa.table({"minute": pa.array(changed[TABLE.name], pa.timestamp("us", "UTC"))})
         assert lake.append(self.tables[0], rows, txn(self.tables[0])) == bool(rows)
+
+    def idle(self, lake: Any, now: datetime, txn: Callable[[Table], Any]) -> None:
+        self.idled.append((now, txn(self.tables[0])))
 
     def forget(self) -> None:
         self.forgot += 1
@@ -83,6 +88,25 @@ def test_a_watcher_that_always_fails_is_left_out_and_gold_is_whole(
     columns = TABLE.column_names
     failing = Lakehouse(tmp_path / "failing" / "lake").read(TABLE, columns).sort_by(order)
     assert failing == undisturbed.read(TABLE, columns).sort_by(order)
+
+
+def test_while_nothing_comes_a_watcher_looks_by_the_clock_between_batches(
+    day: Day, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
+    monkeypatch.setattr(scan, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(scan, "WARM_UP_SECONDS", 0)
+    notes = Notes()
+    runner = Runner(settings_for(tmp_path), day.bootstrap, spark, FLOWS, "main", print, [notes])
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(runner.run)
+        try:
+            until(lambda: notes.seen and len(notes.idled) > 3, 60)
+        finally:
+            runner.stop()
+        running.result(timeout=60)
+    for now, txn in notes.idled:
+        assert now.tzinfo is UTC
+        assert (txn.app, txn.version) == ("main#idle", int(now.timestamp() // 60))
 
 
 RULES = """

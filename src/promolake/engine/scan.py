@@ -137,10 +137,10 @@ class Scan:
     def _look_by_the_clock(self) -> None:
         self._looked_at = time.monotonic()
         now = datetime.now(UTC)
-        minute = int(now.timestamp() // 60)
+        txn = Txn(f"{self.name}#idle", int(now.timestamp() // 60))  # of no batch
         for watcher in self._watchers:
             try:
-                watcher.idle(self._lake, now, lambda table: Txn(f"{self.name}#idle:{table.name}", minute))
+                watcher.idle(self._lake, now, lambda table: txn)
             except Exception:
                 watcher.forget()
                 raise
