@@ -23,6 +23,7 @@ from promolake.engine import kafka, supervision
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
+from promolake.engine.query_log import QueryLog
 from promolake.engine.runner import Runner, chosen
 from promolake.hallway import HALLWAY
 from promolake.local.processes import Child, Process
@@ -217,6 +218,24 @@ def test_a_join_alone_runs_until_it_is_stopped(spark: SparkSession, tmp_path: Pa
 
 
 @pytest.mark.spark
+def test_what_a_start_that_died_left_in_a_checkpoint_keeps_no_query_from_its_first_batch(
+    day: Day, spark: SparkSession, tmp_path: Path
+) -> None:
+    """A full disk or kill -9 before the first batch is planned leaves a half-written file; Spark refuses such a folder for ever."""
+    settings = settings_for(tmp_path)
+    for query in ("main", "attributed_orders"):
+        for file in ("offsets/.0.half.tmp", "state/0/0/1.delta", "metadata"):
+            half = settings.checkpoint(query) / file
+            half.parent.mkdir(parents=True, exist_ok=True)
+            half.write_text("")
+        (settings.checkpoint(query) / "metadata").write_text(json.dumps({"id": "0f9b5c1e-7f6b-4d3c-9c7a-3a3a3a3a3a3a"}))
+    run_once(settings, day.bootstrap, spark, replace(HALLWAY, forwards=()))
+    lake = Lakehouse(settings.lake)
+    assert QueryLog(settings.checkpoint("main")).last_done >= 0
+    assert QueryLog(settings.checkpoint("attributed_orders")).last_done >= 0
+    assert_ranges_meet(lake)
+
+
 def test_a_query_that_cannot_start_is_given_up_with_a_clear_error_and_leaves_no_raw_records(
     day: Day, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

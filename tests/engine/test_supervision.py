@@ -67,6 +67,17 @@ def test_what_heals_outside_is_tried_for_ever_and_what_cannot_heal_is_not_tried_
     assert record.failed(Failure(1, {"main": RuntimeError("KAFKA_DATA_LOSS")}))[0] == {"main": Verdict.FATAL}
 
 
+def test_while_the_disk_is_full_nothing_is_given_up_that_could_heal() -> None:
+    record, unknown = Record(), Failure(-1, {"attributed_orders": RuntimeError("Mkdirs failed")})
+    for _ in range(ATTEMPTS * 2):
+        assert record.failed(unknown, is_disk_full=True)[0] == {}
+    for _ in range(ATTEMPTS - 1):
+        assert record.failed(unknown)[0] == {}, "what failed on the full disk is not counted"
+    assert record.failed(unknown)[0] == {"attributed_orders": Verdict.SUSPECT}
+    fatal = Failure(0, {"main": RuntimeError("MISSING_METADATA_FILE")})
+    assert record.failed(fatal, is_disk_full=True)[0] == {"main": Verdict.FATAL}
+
+
 def test_getting_past_the_batch_starts_the_waits_anew() -> None:
     record = Record()
     waits = [record.failed(Failure(batch, {"main": OSError("No space left on device")}))[1] for batch in (1, 1, 1, 2)]

@@ -14,6 +14,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
@@ -37,7 +38,7 @@ from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan
 from promolake.engine.session import ended, join_session, scan_session
 from promolake.engine.stopped import StoppedTables
-from promolake.engine.supervision import Failure, Record, named
+from promolake.engine.supervision import FULL_BYTES, Failure, Record, named
 from promolake.settings import Settings, pseudonym_key
 from promolake.whole_file import write_whole
 
@@ -204,7 +205,7 @@ class Runner:
                             continue
                         try:
                             running[part.name] = self._start(part, scan_trigger if isinstance(part, Scan) else join_trigger)
-                        except PySparkException as error:  # a checkpoint or a table that cannot be read is found out here
+                        except (PySparkException, Py4JJavaError) as error:  # what cannot be read, or written, is found out here
                             if self._given_up(part, error, records[part.name], stopped):
                                 over.add(part.name)
                     elif not running[part.name].isActive:
@@ -229,10 +230,13 @@ class Runner:
         except Exception as error:  # it will be tried again, and no flow depends on it
             self._say(f"looking while nothing comes failed and will be tried again: {named(error)}")
 
-    def _given_up(self, part: Scan | JoinQuery, error: PySparkException, record: Record, stopped: list[str]) -> bool:
+    def _given_up(self, part: Scan | JoinQuery, error: Exception, record: Record, stopped: list[str]) -> bool:
         """Says what failed and when it is tried again; True when the whole query is given up."""
         failure = part.failure or Failure(_batch_in_hand(self._settings.checkpoint(part.name)), {part.name: error})
-        given_up, wait = record.failed(failure)
+        is_full = shutil.disk_usage(self._settings.home).free < FULL_BYTES
+        given_up, wait = record.failed(failure, is_full)
+        if is_full:
+            self._say(f"THE DISK of {self._settings.home} is full: what fails is tried again until there is room")
         for flow, cause in failure.causes.items():
             self._say(f"{flow} failed in batch {failure.batch_id}: {named(cause)}")
         whole = False
@@ -256,6 +260,9 @@ class Runner:
     def _start(self, part: Scan | JoinQuery, trigger: dict[str, object]) -> StreamingQuery:
         checkpoint = self._settings.checkpoint(part.name)
         part.failure = None
+        if _never_planned(checkpoint):
+            # What is left of a start that died, or met a full disk: Spark refuses a folder that is not empty, for ever.
+            shutil.rmtree(checkpoint, ignore_errors=True)
         if isinstance(part, Scan):
             refuse_lost_records(QueryLog(checkpoint), self._bootstrap)
             return part.start(self._bootstrap, checkpoint, self._settings.engine.max_offsets, trigger)
@@ -336,6 +343,11 @@ def _all_went_on(stopped: Sequence[str]) -> None:
             f"Given up, while the others went on: {', '.join(sorted(set(stopped)))}.",
             "What failed is said above and in log/spark.log in the home; a stopped gold table is mended by promolake rebuild.",
         )
+
+
+def _never_planned(checkpoint: Path) -> bool:
+    """Whether no batch was ever planned or finished in it (that none is forgotten either, preflight has seen)."""
+    return not any(file for log in ("offsets", "commits") for file in (checkpoint / log).glob("[0-9]*"))
 
 
 def _batch_in_hand(checkpoint: Path) -> int:

@@ -16,6 +16,8 @@ ATTEMPTS = 3
 """How often a batch may fail for the same flow before the flow is taken out of it."""
 
 LONGEST_WAIT_S = 60.0
+FULL_BYTES = 4 * 1024 * 1024
+"""A disk with less room than this is full: no micro-batch fits on it."""
 
 
 class Verdict(StrEnum):
@@ -71,16 +73,21 @@ class Record:
     batch_id: int = -1
     due_at: float = 0.0
 
-    def failed(self, failure: Failure) -> tuple[dict[str, Verdict], float]:
-        """Takes a failure down; returns the flows to give up with the reason's verdict, and the seconds to wait before the next try."""
+    def failed(self, failure: Failure, is_disk_full: bool = False) -> tuple[dict[str, Verdict], float]:
+        """Takes a failure down; returns the flows to give up with the reason's verdict, and the seconds to wait before the next try.
+
+        While the disk is full that is the reason, whatever the error says: it comes wrapped in many ways.
+        """
         if failure.batch_id != self.batch_id:  # it got on since the last time
             self.waits, self.batch_id = 0, failure.batch_id
         given_up = {}
         for flow, cause in failure.causes.items():
             found = verdict(cause)
+            if found is Verdict.SUSPECT and is_disk_full:
+                found = Verdict.RETRYABLE
             if found is Verdict.SUSPECT:
                 self.failures[flow, failure.batch_id] += 1
-            if found is Verdict.FATAL or self.failures[flow, failure.batch_id] >= ATTEMPTS:
+            if found is Verdict.FATAL or (found is Verdict.SUSPECT and self.failures[flow, failure.batch_id] >= ATTEMPTS):
                 given_up[flow] = found
         wait = backoff(self.waits)
         self.waits += 1
