@@ -72,7 +72,8 @@ def session(settings: Settings, name: str, say: Callable[[str], None], more: Map
         say("starting Spark")
         options |= _LOCAL | {"spark.jars": ",".join(map(str, found))}
         builder = builder.master(f"local[{settings.engine.cores}]").config("spark.driver.memory", settings.engine.driver_memory)
-        builder = builder.config("spark.driver.extraJavaOptions", f"-Xss4m {_quiet(settings.home)}")
+        # On two cores G1's concurrent threads take from the micro-batch what they save in pauses.
+        builder = builder.config("spark.driver.extraJavaOptions", f"-Xss4m -XX:+UseParallelGC {_quiet(settings.home)}")
     for key, value in options.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
