@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promolake.engine import session
+from promolake.engine import jars
 
 
 @pytest.mark.parametrize(
@@ -14,4 +14,4 @@ from promolake.engine import session
 def test_a_collector_chosen_in_the_environment_is_the_only_one(given: str, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Java refuses to start with two."""
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", given)
-    assert session._collector() == asked
+    assert jars.collector("-XX:+UseParallelGC") == asked

@@ -215,3 +215,9 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def collector(wanted: str) -> str:
+    """The garbage collector to ask a JVM for; empty when the environment has chosen one already, as Java refuses to start with two."""
+    given = " ".join(os.environ.get(name, "") for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"))
+    return "" if re.search(r"-XX:\+Use\w+GC\b", given) else wanted

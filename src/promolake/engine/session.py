@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,7 +72,9 @@ def session(settings: Settings, name: str, say: Callable[[str], None], more: Map
         say("starting Spark")
         options |= _LOCAL | {"spark.jars": ",".join(map(str, found))}
         builder = builder.master(f"local[{settings.engine.cores}]").config("spark.driver.memory", settings.engine.driver_memory)
-        builder = builder.config("spark.driver.extraJavaOptions", f"-Xss4m {_collector()} {_quiet(settings.home)}")
+        # On two cores G1's concurrent threads take from the micro-batch what they save in pauses.
+        collector = jars.collector("-XX:+UseParallelGC")
+        builder = builder.config("spark.driver.extraJavaOptions", f"-Xss4m {collector} {_quiet(settings.home)}")
     for key, value in options.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
@@ -111,12 +112,6 @@ def _with(spark: SparkSession, options: dict[str, str]) -> SparkSession:
     for key, value in options.items():
         spark.conf.set(key, value)
     return spark
-
-
-def _collector() -> str:
-    """On two cores G1's concurrent threads take from the micro-batch what they save in pauses. Java refuses two choices: yours stands."""
-    given = " ".join(os.environ.get(name, "") for name in ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"))
-    return "" if re.search(r"-XX:\+Use\w+GC\b", given) else "-XX:+UseParallelGC"
 
 
 def _quiet(home: Path) -> str:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from promolake.core.errors import EnvironmentProblem
-from promolake.engine.jars import BROKER_JARS, java, resolved
+from promolake.engine.jars import BROKER_JARS, collector, java, resolved
 from promolake.engine.kafka import cluster_id
 from promolake.local.processes import Child, Process
 
@@ -33,7 +33,7 @@ PORT_RANGE = range(20_000, 32_000)
 START_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 20.0
 # The first compiler tier alone starts sooner and took a third less processor time, also while 10,000 records/s arrived.
-JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Dlog4j2.configurationFile=log4j2.xml")
+JVM = ("-Xmx384m", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-Dlog4j2.configurationFile=log4j2.xml")
 
 # Voters are named here and not in the data, so that a new port is only a new line.
 # A killed broker is taken back when its session has run out: the shorter, the sooner it serves again.
@@ -105,6 +105,10 @@ class _State:
         return f"{HOST}:{self.port}"
 
 
+def _jvm() -> list[str]:
+    return [part for part in (str(java()), collector("-XX:+UseSerialGC"), *JVM) if part]
+
+
 class Broker:
     """The broker of one lake home, whether this command or an earlier one started it."""
 
@@ -130,7 +134,7 @@ class Broker:
                 self._format(jars)
             progress(f"starting the Kafka broker at {state.bootstrap}")
             mark = self._log_size()
-            command = [str(java()), *JVM, "-cp", os.pathsep.join(map(str, jars)), "kafka.Kafka", "server.properties"]
+            command = [*_jvm(), "-cp", os.pathsep.join(map(str, jars)), "kafka.Kafka", "server.properties"]
             self._child = Child(command, self.directory / "broker.out", tied=tied, cwd=self.directory)
             self._save(_State(state.port, state.controller_port, self._child.process))
             try:
@@ -210,7 +214,7 @@ class Broker:
     def _format(self, jars: list[Path]) -> None:
         # Kafka's cluster ids are 16 bytes in URL-safe base64 and must not begin with a dash.
         fresh_id = "0" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
-        command = [str(java()), *JVM, "-cp", os.pathsep.join(map(str, jars)), "kafka.tools.StorageTool", "format"]
+        command = [*_jvm(), "-cp", os.pathsep.join(map(str, jars)), "kafka.tools.StorageTool", "format"]
         command += ["-t", fresh_id, "-c", "server.properties", "--ignore-formatted"]
         done = subprocess.run(command, cwd=self.directory, capture_output=True, text=True)
         if done.returncode:
