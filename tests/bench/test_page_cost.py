@@ -20,6 +20,7 @@ from deltalake.writer import write_deltalake
 from promolake.cli.page import _topics
 from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema
+from promolake.engine.lateness import ALLOWED
 from promolake.serving.page.board import TILES, Board
 from promotion import MIDNIGHT, TABLES, Promotion, at, busy, busy_minute, sketch
 
@@ -84,7 +85,7 @@ def test_a_tile_takes_less_than_50_ms_at_thirty_days_of_minutes(tmp_path: Path) 
             made = day_of(table, day, sketches)
             rows += made.num_rows
             write_deltalake(promotion.root / "gold" / table.short, made, mode="append")
-    board = Board(promotion.root, _topics())
+    board = Board(promotion.root, _topics(), ALLOWED)
     last = DAYS * 1440
     promotion.batch(busy_minute(last), at(last))
     began = time.perf_counter()

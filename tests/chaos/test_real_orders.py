@@ -72,6 +72,7 @@ def test_half_a_million_real_order_lines_with_kills_in_between(
     bootstrap, random = own_broker.status().bootstrap, Random(tally.seed)
     count, sold, refunded = known_answer(files)
     assert count >= LINES
+    print(f"{count:,} lines: GMV {sold:,.2f}, refunds {refunded:,.2f}")
     kafka.ensure_topics(bootstrap, [ORDERS.topic.name])
     assert replay(files, mapping("online_retail", REPOSITORY / "conf" / "replay"), bootstrap).sent == count
     ground = Ground(tmp_path / "home", bootstrap, RECORDS_PER_BATCH, tally)

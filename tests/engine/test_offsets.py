@@ -92,6 +92,30 @@ def test_aborted_records_are_in_no_table_and_markers_are_no_holes_but_a_lost_rec
     assert amiss()["offsets without hole or overlap"] == "partition 0: offsets 2 to 2 are a hole", "the broker has a record there"
 
 
+def test_what_a_broker_keeps_is_told_offset_by_offset_however_the_ranges_lie(bootstrap: str) -> None:
+    """Many short transactions: a marker after every record or two, looked up one by one, in far and near ranges, and all at once."""
+    kafka.ensure_topics(bootstrap, ["marked"], 1)
+    producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id="many", acks="all")
+    producer.init_transactions()
+    places: list[int] = []
+    for n in range(40):
+        producer.begin_transaction()
+        sent = [producer.send("marked", b"x", partition=0) for _ in range(1 + n % 2)]
+        producer.flush()
+        if n % 5 == 4:
+            producer.abort_transaction()
+        else:
+            producer.commit_transaction()
+            places += [one.get().offset for one in sent]
+    producer.close()
+    end = kafka.end_offsets(bootstrap, ["marked"])["marked", 0]
+    kept = {(0, offset) for offset in places}
+    for ranges in ([(0, 0, end - 1)], [(0, n, n) for n in range(end)], [(0, 3, 4), (0, end - 6, end - 1)], [(0, end - 2, end + 50)]):
+        asked = {(0, offset) for _, first, last in ranges for offset in range(first, last + 1)}
+        assert kafka.kept_records(bootstrap, "marked", ranges) == kept & asked
+    assert 0 < len(kept) < end - 40, "markers and aborted records take offsets"
+
+
 def test_a_topic_that_was_deleted_and_begun_anew_ends_the_query_with_what_to_do(
     bootstrap: str, spark: SparkSession, tmp_path: Path, until
 ) -> None:

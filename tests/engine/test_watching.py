@@ -20,7 +20,7 @@ from promolake.alerts.watch import AlertWatch
 from promolake.cli.alerting import sources
 from promolake.core.errors import FlowFailed
 from promolake.core.table import Column, Table
-from promolake.engine import scan, supervision
+from promolake.engine import kafka, scan, supervision
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.runner import Runner, chosen
@@ -107,6 +107,26 @@ def test_while_nothing_comes_a_watcher_looks_by_the_clock_between_batches(
     for now, txn in notes.idled:
         assert now.tzinfo is UTC
         assert (txn.app, txn.version) == ("main#idle", int(now.timestamp() // 60))
+
+
+def test_while_the_broker_is_away_a_watcher_looks_by_the_clock_too(
+    day: Day, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
+    """That is when every source is silent, and no query runs that could tell."""
+    monkeypatch.setattr(scan, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(scan, "WARM_UP_SECONDS", 0)
+    answers = iter(["it answers when the run begins, and then no more"])
+    monkeypatch.setattr(kafka, "cluster_id", lambda bootstrap: next(answers, None))
+    notes = Notes()
+    runner = Runner(settings_for(tmp_path), day.bootstrap, spark, FLOWS, "main", print, [notes])
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(runner.run)
+        try:
+            until(lambda: len(notes.idled) > 2, 60)
+        finally:
+            runner.stop()
+        running.result(timeout=60)
+    assert notes.seen == [], "the query was never started"
 
 
 RULES = """

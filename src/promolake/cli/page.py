@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from promolake import settings as configuration
 from promolake.cli import operating
 from promolake.cli.tables import the_dictionary
+from promolake.engine.lateness import ALLOWED
 from promolake.hallway import HALLWAY
 from promolake.serving.page import box, dictionary, live
 from promolake.serving.page.access import Access
@@ -20,7 +21,7 @@ from promolake.serving.page.board import Board
 
 def assembled(settings: configuration.Settings, access: Access) -> Starlette:
     """The application over the lake of a home: every part of the page, one line each."""
-    board = Board(settings.lake, _topics())
+    board = Board(settings.lake, _topics(), ALLOWED)
     frames = live.Live(board)
     parts = [live.part(frames, board, access), box.part(settings.lake), *operating.parts(settings), dictionary.part(the_dictionary())]
 

@@ -22,7 +22,7 @@ from promolake.settings import Settings
 
 @dataclass(frozen=True)
 class TopicReport:
-    """Records of one topic; `lag` is how many the broker holds that no batch has read yet, None when it cannot be asked."""
+    """Records of one topic; `lag` is how many the broker holds that no finished batch has read, None when it cannot be asked."""
 
     topic: str
     lag: int | None
@@ -96,13 +96,5 @@ def _topic(
 ) -> TopicReport:
     rows = ledger.filter(pc.equal(ledger["topic"], name)) if ledger is not None else None
     totals = {fate: (pc.sum(rows[f"{fate}_count"]).as_py() or 0) if rows else 0 for fate in ("read", "valid", "quarantined", "duplicate")}
-    last: dict[int, int] = {}
-    if rows:
-        last = {
-            row["partition"]: row["last_offset_max"] for row in rows.group_by("partition").aggregate([("last_offset", "max")]).to_pylist()
-        }
-    lag = None
-    if ends is not None:
-        read = {place: max(last.get(place[1], -1) + 1, read_up_to.get(place, 0)) for place in ends if place[0] == name}
-        lag = sum(ends[place] - offset for place, offset in read.items())
+    lag = None if ends is None else sum(end - read_up_to.get(place, 0) for place, end in ends.items() if place[0] == name)
     return TopicReport(name, lag, **totals)

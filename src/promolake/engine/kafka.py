@@ -30,8 +30,15 @@ def cluster_id(bootstrap: str, timeout_ms: int = ATTEMPT_MS) -> str | None:
         return None
 
 
-def wait_for_broker(bootstrap: str, timeout_s: float, say: Callable[[str], None], stopping: Event | None = None) -> bool:
-    """True when a broker answers, False when `stopping` was set first; tells `say` every few seconds while none does.
+def wait_for_broker(
+    bootstrap: str,
+    timeout_s: float,
+    say: Callable[[str], None],
+    stopping: Event | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> bool:
+    """True when a broker answers, False when `stopping` was set first; while none does, calls `meanwhile` between two tries and tells
+    `say` every few seconds.
 
     Raises BrokerAway after `timeout_s`.
     """
@@ -47,6 +54,7 @@ def wait_for_broker(bootstrap: str, timeout_s: float, say: Callable[[str], None]
         if not said or waited - said >= SAY_EVERY_S:
             say(f"waiting for the Kafka broker at {bootstrap} ({waited:.0f} s)")
             said = waited
+        meanwhile()
         stopping.wait(0.2)  # a refused connection fails at once
     return True
 
@@ -112,7 +120,9 @@ def kept_records(bootstrap: str, topic: str, ranges: Iterable[tuple[int, int, in
     The others belong to markers of transactions, to records of aborted ones, or to records compaction removed: no reader is given
     anything there. Offsets before a partition's first one are told as kept: nobody can tell any more. Raises BrokerAway.
     """
-    kept: set[tuple[int, int]] = set()
+    by_partition: dict[int, list[tuple[int, int]]] = {}
+    for partition, first, last in sorted(ranges):
+        by_partition.setdefault(partition, []).append((first, last))
     try:
         reader = KafkaConsumer(
             bootstrap_servers=bootstrap.split(","), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100
@@ -120,20 +130,32 @@ def kept_records(bootstrap: str, topic: str, ranges: Iterable[tuple[int, int, in
     except KafkaError as problem:
         raise _away(bootstrap) from problem
     try:
-        for partition, first, last in ranges:
-            place = TopicPartition(topic, partition)
-            reader.assign([place])
-            begin = reader.beginning_offsets([place])[place]
-            kept |= {(partition, offset) for offset in range(first, min(begin, last + 1))}
-            reader.seek(place, max(first, begin))
-            until = min(last + 1, reader.end_offsets([place])[place])
-            while reader.position(place) < until:
-                records = reader.poll(timeout_ms=ATTEMPT_MS).get(place, [])
-                kept |= {(partition, record.offset) for record in records if record.offset <= last}
-                if not records and reader.position(place) < until and cluster_id(bootstrap) is None:
-                    raise _away(bootstrap)
+        return {
+            (partition, offset)
+            for partition, asked in by_partition.items()
+            for offset in _kept_offsets(reader, TopicPartition(topic, partition), asked, bootstrap)
+        }
     finally:
         reader.close()
+
+
+def _kept_offsets(reader: KafkaConsumer, place: TopicPartition, ranges: list[tuple[int, int]], bootstrap: str) -> set[int]:
+    """Of one partition's ranges, in their order. Reads on from one to the next: markers stand close together, and a fetch passes many."""
+    reader.assign([place])
+    begin, end = reader.beginning_offsets([place])[place], reader.end_offsets([place])[place]
+    reader.seek(place, begin)
+    kept = {offset for first, last in ranges for offset in range(first, min(begin, last + 1))}
+    read: set[int] = set()
+    for first, last in ranges:
+        if first > reader.position(place):
+            reader.seek(place, first)
+        while reader.position(place) < min(last + 1, end):
+            records = reader.poll(timeout_ms=ATTEMPT_MS).get(place, [])
+            read.update(record.offset for record in records)
+            if not records and reader.position(place) < min(last + 1, end) and cluster_id(bootstrap) is None:
+                raise _away(bootstrap)
+        kept.update(offset for offset in range(max(first, begin), last + 1) if offset in read)
+        read = {offset for offset in read if offset > last}
     return kept
 
 

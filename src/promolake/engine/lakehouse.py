@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -174,10 +173,10 @@ class Lakehouse:
     @contextmanager
     def _spooled(self, table: Table, rows: DataFrame) -> Iterator[pa.RecordBatchReader]:
         """What Spark computes, by way of files: however large, only a batch of it is ever in this process."""
-        spool = self.root / ".spool" / uuid.uuid4().hex
+        spool = self.root / ".spool" / table.name  # one writer: what stands there a killed one left, perhaps in clear
         schema = arrow_schema(table).remove_metadata()
         try:
-            rows.select(*table.column_names).write.parquet(str(spool))
+            rows.select(*table.column_names).write.mode("overwrite").parquet(str(spool))
             found = ds.dataset(spool, schema=schema, format="parquet")
             yield pa.RecordBatchReader.from_batches(schema, found.to_batches())
         finally:

@@ -19,7 +19,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from promolake.core.errors import FlowFailed, SettingsError
+from promolake.core.errors import BrokerAway, FlowFailed, SettingsError
 from promolake.core.flow import Hallway
 from promolake.core.table import Table
 from promolake.core.watch import Watcher
@@ -191,6 +191,7 @@ class Runner:
         Returns the flows given up (supervision.py); the others went on. Raises BrokerAway.
         """
         records = {part.name: Record() for part in parts}
+        looks = "processingTime" in scan_trigger  # a run that ends when all is taken has no time to wait for
         running: dict[str, StreamingQuery] = {}
         over: set[str] = set()
         stopped = [*self._behind] if any(isinstance(part, Scan) for part in parts) else []
@@ -201,10 +202,12 @@ class Runner:
                     if part.name in over:
                         continue
                     if part.name not in running:
-                        if time.monotonic() < records[part.name].due_at or not self._ready(part):
+                        if time.monotonic() < records[part.name].due_at or not self._ready(part, looks):
                             continue
                         try:
                             running[part.name] = self._start(part, scan_trigger if isinstance(part, Scan) else join_trigger)
+                        except BrokerAway:  # it answered a moment ago: it is waited for again
+                            continue
                         except (PySparkException, Py4JJavaError) as error:  # what cannot be read, or written, is found out here
                             if self._given_up(part, error, records[part.name], stopped):
                                 over.add(part.name)
@@ -212,7 +215,7 @@ class Runner:
                         error = running.pop(part.name).exception()
                         if error is None or self._given_up(part, error, records[part.name], stopped):
                             over.add(part.name)
-                    elif isinstance(part, Scan) and "processingTime" in scan_trigger:
+                    elif looks and isinstance(part, Scan):
                         self._look_when_idle(part)
                 if not said and len(running) == len(parts):
                     self._say(f"running {len(self.tables)} tables in {len(running)} queries")
@@ -254,8 +257,9 @@ class Runner:
             self._say(f"starting {part.name} again in {wait:.0f} s")
         return whole
 
-    def _ready(self, part: Scan | JoinQuery) -> bool:
-        return isinstance(part, JoinQuery) or self._broker_answers()
+    def _ready(self, part: Scan | JoinQuery, looks: bool) -> bool:
+        """Whether the query can be started. A broker that is away is waited for; `looks`: the silence of its sources is looked at."""
+        return isinstance(part, JoinQuery) or self._broker_answers((lambda: self._look_when_idle(part)) if looks else lambda: None)
 
     def _start(self, part: Scan | JoinQuery, trigger: dict[str, object]) -> StreamingQuery:
         checkpoint = self._settings.checkpoint(part.name)
@@ -303,9 +307,9 @@ class Runner:
                 closing.callback(forwarder.close)
             yield scan
 
-    def _broker_answers(self) -> bool:
+    def _broker_answers(self, meanwhile: Callable[[], None] = lambda: None) -> bool:
         """Waits for the broker and sees to the topics; False when a stop was asked for meanwhile."""
-        if not kafka.wait_for_broker(self._bootstrap, self._settings.kafka.patience_seconds, self._say, self._stopping):
+        if not kafka.wait_for_broker(self._bootstrap, self._settings.kafka.patience_seconds, self._say, self._stopping, meanwhile):
             return False
         names = [*(flow.topic.name for flow in self._flows.ingests), *(flow.topic for flow in self._flows.forwards)]
         kafka.ensure_topics(self._bootstrap, names, self._settings.kafka.partitions)

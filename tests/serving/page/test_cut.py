@@ -12,6 +12,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.writer import write_deltalake
 
 from promolake.core.errors import SettingsError
+from promolake.engine.lateness import ALLOWED
 from promolake.gold.gmv_per_minute import TABLE as GMV
 from promolake.hallway import HALLWAY
 from promolake.serving.page.board import Board
@@ -23,7 +24,7 @@ NAMES = [metric.table.name for metric in HALLWAY.metrics]
 
 @pytest.fixture
 def board(promotion: Promotion) -> Board:
-    return Board(promotion.root, dict.fromkeys(NAMES, TOPICS))
+    return Board(promotion.root, dict.fromkeys(NAMES, TOPICS), ALLOWED)
 
 
 def paid(screen: dict[str, Any]) -> Decimal | None:
@@ -45,7 +46,7 @@ def test_before_the_first_batch_there_is_no_figure(board: Board) -> None:
 
 
 def test_a_lake_that_is_not_there_yet_shows_nothing(tmp_path: Path) -> None:
-    board = Board(tmp_path / "none", {})
+    board = Board(tmp_path / "none", {}, ALLOWED)
     assert (board.newest()["tiles"], board.has_news()) == ({}, False)
     promotion = Promotion(tmp_path / "none")
     promotion.batch(busy_minute(0), at(0.5))

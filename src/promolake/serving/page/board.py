@@ -14,8 +14,6 @@ from promolake.serving.page.cut import LEDGER, Cut, Cutter, Snapshot
 from promolake.serving.page.relations import Relations
 
 ALERTS = "ops.alerts"
-LATE = timedelta(minutes=10)
-"""Allowed lateness, as the engine counts late rows (engine/lateness.py): a minute may fill up for so long."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +39,13 @@ TILES = (
 
 
 class Board:
-    """The tiles over the lake under `root`; `topics` names the Kafka topics each gold table is fed from. Threads take turns."""
+    """The tiles over the lake under `root`; `topics` names the Kafka topics each gold table is fed from, `lateness` says how long a minute
+    may fill up. Threads take turns."""
 
-    def __init__(self, root: Path, topics: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, root: Path, topics: Mapping[str, Sequence[str]], lateness: timedelta) -> None:
         self._cutter = Cutter(root, sorted({tile.table for tile in TILES}))
         self._topics = topics
+        self._lateness = lateness
         self._relations = Relations()
         self._turn = threading.Lock()
 
@@ -86,11 +86,11 @@ class Board:
         }
 
     def _final_until(self, table: str, reached: Mapping[str, datetime]) -> datetime | None:
-        """The end of the last minute that can no longer fill up: each topic of the table is at least LATE past it."""
+        """The end of the last minute that can no longer fill up: each topic of the table is at least the lateness past it."""
         topics = self._topics.get(table, ())
         if not topics or not all(topic in reached for topic in topics):
             return None
-        return (min(reached[topic] for topic in topics) - LATE).replace(second=0, microsecond=0)
+        return (min(reached[topic] for topic in topics) - self._lateness).replace(second=0, microsecond=0)
 
     def _reached(self) -> dict[str, datetime]:
         """The newest event time of each topic."""
