@@ -3,7 +3,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos bench check lock clean
+.PHONY: help install demo test chaos bench pages check lock clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -39,6 +39,10 @@ chaos: $(INSTALLED) ## the long fault tests: kills at every point, broker, disk;
 
 bench: $(INSTALLED) ## measurements, for an idle machine; ARGS="-k words" for some of them
 	@$(VENV)/bin/python -m pytest -m bench -s tests/bench $(ARGS)
+
+pages: $(INSTALLED) ## what is generated from the contracts anew: TABLES.md and the hallway's picture
+	@$(VENV)/bin/promolake tables --format markdown > TABLES.md
+	@$(VENV)/bin/python infra/pictures/hallway.py
 
 check: $(INSTALLED) ## style, the rooms' import contracts, this machine and its settings
 	@$(VENV)/bin/ruff check .

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from promolake import settings
+from browser.conftest import Server
 from promolake.alerts.silences import Silences
-from promolake.cli.page import assembled
 from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import writing
 from promolake.hallway import HALLWAY
-from promolake.serving.page.access import Access, Keyring
+from promolake.serving.page.access import Keyring
 from promolake.serving.page.part import Role
 from serving.conftest import Lake
-from serving.page.browser import Server, chromium, needs_chromium
 from serving.page.home import checkpoint, entry, filled
 
-pytestmark = needs_chromium
 SOON = {"timeout": 20_000}
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -37,17 +33,18 @@ def lake(home: Path) -> Lake:
 
 
 @pytest.fixture
-def server(home: Path, lake: Lake, until: Callable[..., None]) -> Iterator[Server]:
+def server(home: Path, lake: Lake) -> Iterator[Server]:
     filled(lake)
     checkpoint(home)
-    served = Server(assembled(settings.load(home), Access(Keyring(home / "tokens.json"))), until)
+    served = Server(home)
+    served.start()
     yield served
     served.stop()
 
 
-def opened(browser: Browser, server: Server, **options: object) -> tuple[Page, list[str]]:
+def opened(chromium: Browser, server: Server, **options: object) -> tuple[Page, list[str]]:
     """The page, and what its console says."""
-    page = browser.new_context(**options).new_page()
+    page = chromium.new_context(**options).new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
@@ -57,27 +54,27 @@ def opened(browser: Browser, server: Server, **options: object) -> tuple[Page, l
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
-def test_everybody_can_read_it_and_the_console_is_silent(browser: Browser, server: Server, scheme: str, language: str) -> None:
-    page, said = opened(browser, server, color_scheme=scheme, locale=language, viewport={"width": 1300, "height": 900})
+def test_everybody_can_read_it_and_the_console_is_silent(chromium: Browser, server: Server, scheme: str, language: str) -> None:
+    page, said = opened(chromium, server, color_scheme=scheme, locale=language, viewport={"width": 1300, "height": 900})
     found = Axe().run(page)
     assert [(one["id"], one["nodes"][0]["html"]) for one in found.response["violations"]] == []
     assert page.title() == ("Operations · promolake" if language == "en" else "运维 · promolake")
     assert said == []
 
 
-def test_on_a_phone_tables_scroll_and_the_page_does_not(browser: Browser, server: Server) -> None:
-    page, _ = opened(browser, server, viewport={"width": 360, "height": 740})
+def test_on_a_phone_tables_scroll_and_the_page_does_not(chromium: Browser, server: Server) -> None:
+    page, _ = opened(chromium, server, viewport={"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate("[...document.querySelectorAll('.wide')].some(one => one.scrollWidth > one.clientWidth)")
 
 
-def test_what_a_product_or_an_alert_says_stays_text(browser: Browser, server: Server) -> None:
-    page, _ = opened(browser, server)
+def test_what_a_product_or_an_alert_says_stays_text(chromium: Browser, server: Server) -> None:
+    page, _ = opened(chromium, server)
     assert page.get_by_text("<script>alert(1)</script> 192.0.2.1").count() == 1
 
 
-def test_new_figures_come_by_themselves(browser: Browser, server: Server, home: Path, lake: Lake) -> None:
-    page, said = opened(browser, server)
+def test_new_figures_come_by_themselves(chromium: Browser, server: Server, home: Path, lake: Lake) -> None:
+    page, said = opened(chromium, server)
     assert page.locator("tr", has_text="shop.orders").first.locator("td").nth(2).inner_text() == "160"
     lake.add(LEDGER, [entry(9, 0, 1, read=1_000, valid=1_000, quarantined=0, duplicate=0, late=0)])
     with writing(home, HALLWAY.tables[:1]):
@@ -86,16 +83,16 @@ def test_new_figures_come_by_themselves(browser: Browser, server: Server, home: 
     assert said == []
 
 
-def test_a_server_that_goes_away_is_said_with_the_age_of_what_stands_there(browser: Browser, server: Server) -> None:
-    page, _ = opened(browser, server)
+def test_a_server_that_goes_away_is_said_with_the_age_of_what_stands_there(chromium: Browser, server: Server) -> None:
+    page, _ = opened(chromium, server)
     assert not page.locator("#lost").is_visible()
     server.stop()
     page.locator("#lost").wait_for(**SOON)
     assert "The server does not answer. What stands below is of 20" in page.locator("#lost").inner_text()
 
 
-def test_a_silence_is_made_and_ended_by_keyboard(browser: Browser, server: Server, home: Path) -> None:
-    page, said = opened(browser, server)
+def test_a_silence_is_made_and_ended_by_keyboard(chromium: Browser, server: Server, home: Path) -> None:
+    page, said = opened(chromium, server)
     page.get_by_label("Matchers").focus()
     for text in ("alertname=IpFlood", "2h", "load test", "me"):
         page.keyboard.press("Control+A")
@@ -111,10 +108,10 @@ def test_a_silence_is_made_and_ended_by_keyboard(browser: Browser, server: Serve
     assert said == []
 
 
-def test_a_page_of_another_site_cannot_silence_in_an_operators_browser(browser: Browser, server: Server, home: Path) -> None:
+def test_a_page_of_another_site_cannot_silence_in_an_operators_browser(chromium: Browser, server: Server, home: Path) -> None:
     """Neither by the open door of this machine nor by a session's cookie, which goes to its own site alone."""
     token = Keyring(home / "tokens.json").add("o", Role.OPERATOR)
-    page, _ = opened(browser, server)
+    page, _ = opened(chromium, server)
     page.get_by_label("Token").fill(token)
     page.keyboard.press("Enter")
     page.wait_for_url(f"{server.url}/")
