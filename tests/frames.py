@@ -13,13 +13,13 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from promolake.bronze.envelope import COLUMNS
-from promolake.core.flow import Ingest, Join, Metric, Reads
+from promolake.core.flow import Join, Metric, Reads
 from promolake.core.table import Table
 from promolake.core.topic import Topic
 from promolake.engine.arrow import arrow_schema
-from promolake.engine.scan import with_key
+from promolake.engine.parsing import with_key
 from promolake.hallway import HALLWAY
-from promolake.silver.entity import parsed
+from promolake.silver.entity import ROW, parsed
 
 KEY = b"a pseudonym key for tests only"
 BROKER_TIME = datetime(2026, 11, 11, 12, tzinfo=UTC)
@@ -53,10 +53,13 @@ def records_frame(spark: SparkSession, records: Iterable[Record], key: bytes = K
     return with_key(frame(spark, _BRONZE, rows), key)
 
 
-def parsed_rows(spark: SparkSession, records: Iterable[Record], ingests: Sequence[Ingest] = HALLWAY.ingests) -> list[dict[str, Any]]:
-    """What the parse pass makes of the records, in their order; each row's struct of silver columns also as `silver`."""
-    rows = sorted(parsed(records_frame(spark, records), ingests).toArrow().to_pylist(), key=lambda row: row["offset"])
-    return [row | {"silver": row[INGESTS[row["topic"]].table.short]} for row in rows]
+def parsed_rows(spark: SparkSession, records: Sequence[Record]) -> list[dict[str, Any]]:
+    """What the parse pass makes of the records, in their order; each row's struct of silver columns as `silver`."""
+    rows: list[dict[str, Any]] = []
+    given = records_frame(spark, records)
+    for flow in (INGESTS[topic] for topic in sorted({r.topic for r in records})):
+        rows += parsed(given.where(F.col("topic") == flow.topic.name), flow).toArrow().to_pylist()
+    return [row | {"silver": row[ROW]} for row in sorted(rows, key=lambda row: row["offset"])]
 
 
 def frame(spark: SparkSession, table: Table, rows: Iterable[dict[str, Any]]) -> DataFrame:

@@ -206,11 +206,11 @@ def test_chance_and_the_clock_would_be_found(spark: SparkSession) -> None:
 
 @pytest.mark.usefixtures("whole_plans")
 def test_the_parse_pass_gives_silver_and_quarantine_as_promised_and_leaves_nothing_to_chance(spark: SparkSession) -> None:
-    rows = parsed(records_frame(spark, [record(TOPICS[0], TOPICS[0].examples[0])]), HALLWAY.ingests)
     for flow in HALLWAY.ingests:
+        rows = parsed(records_frame(spark, [record(flow.topic, flow.topic.examples[0])]), flow)
         assert list(given(silver_rows(rows, flow)).items()) == list(promised(flow.table).items())
         assert list(given(quarantine_rows(rows, flow)).items()) == list(promised(flow.quarantine).items())
-    assert re.findall(OF_CHANCE, rows._jdf.queryExecution().analyzed().toString()) == []
+        assert re.findall(OF_CHANCE, rows._jdf.queryExecution().analyzed().toString()) == []
 
 
 # --- files --------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 from frames import parsed_rows, record
-from promolake.silver.log_events import FLOW
 from promolake.sources.logs import TOPIC
 
 AT = datetime(2026, 11, 11, tzinfo=UTC)
@@ -107,7 +106,7 @@ HOSTILE = {
 @pytest.fixture(scope="module")
 def found(spark: SparkSession) -> dict[str, dict[str, Any]]:
     cases = {case: event[0] for case, event in EVENTS.items()} | {text: text for text in WITHOUT_TIME}
-    return dict(zip(cases, parsed_rows(spark, [record(TOPIC, text, key=b"key") for text in cases.values()], [FLOW]), strict=True))
+    return dict(zip(cases, parsed_rows(spark, [record(TOPIC, text, key=b"key") for text in cases.values()]), strict=True))
 
 
 @pytest.mark.parametrize("case", EVENTS)
@@ -130,6 +129,6 @@ def test_an_event_that_names_no_time_is_refused(found: dict[str, dict[str, Any]]
 
 def test_a_hostile_event_of_60_kb_neither_overflows_the_stack_nor_takes_long(spark: SparkSession) -> None:
     started = time.monotonic()
-    rows = parsed_rows(spark, [record(TOPIC, text) for text in HOSTILE.values()] * 3, [FLOW])
+    rows = parsed_rows(spark, [record(TOPIC, text) for text in HOSTILE.values()] * 3)
     assert time.monotonic() - started < 60
     assert [row["violations"] for row in rows[: len(HOSTILE)]] == [[], [], [], [], [], ["ts_null"], ["ts_null"], []]

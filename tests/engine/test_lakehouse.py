@@ -21,7 +21,7 @@ from drawn import drawn
 from promolake.core.table import Column, Table, Written
 from promolake.engine import lakehouse
 from promolake.engine.arrow import arrow_schema
-from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
+from promolake.engine.lakehouse import COMMITS_OF_A_HANDLE, Lakehouse, Txn, time_ranges
 from promolake.engine.ledger import LEDGER
 from promolake.hallway import HALLWAY
 
@@ -241,13 +241,14 @@ def test_any_sequence_of_batches_gives_what_a_recomputation_gives(table: Table) 
 def test_so_it_does_when_spark_writes_every_second_batch(spark: SparkSession, tmp_path: Path, table: Table) -> None:
     """Mixed writers: each sees what the other wrote and which transactions it recorded."""
     (batches,) = drawn(st.lists(st.tuples(FIGURES, st.just("plain")), min_size=4, max_size=4), 1)
-    lakes = [Lakehouse(tmp_path), Lakehouse(tmp_path, lambda: spark, spark_above=0)]
+    lake = Lakehouse(tmp_path, lambda: spark)
     for number, (figures, _) in enumerate(batches):
-        writer, other = lakes[number % 2], lakes[1 - number % 2]
-        assert writer.upsert(table, batch(figures), Txn("scan", number)) is True
-        assert other.upsert(table, batch(figures), Txn("scan", number)) is False
-        assert other.transaction(table, "scan") == number
-        assert held(other, table) == held(writer, table) == recomputed([figures for figures, _ in batches[: number + 1]], table)
+        lake._spark_above = 1_000_000 if number % 2 else 0
+        assert lake.upsert(table, batch(figures), Txn("scan", number)) is True
+        lake._spark_above = 0 if number % 2 else 1_000_000
+        assert lake.upsert(table, batch(figures), Txn("scan", number)) is False
+        assert lake.transaction(table, "scan") == Lakehouse(tmp_path).transaction(table, "scan") == number
+        assert held(lake, table) == recomputed([figures for figures, _ in batches[: number + 1]], table)
 
 
 @pytest.mark.spark
@@ -294,12 +295,13 @@ def test_every_table_of_the_house_keeps_its_contract_in_delta(lake: Lakehouse, t
 
 @pytest.mark.spark
 def test_no_writer_loses_a_description(spark: SparkSession, tmp_path: Path) -> None:
-    lake, by_spark = Lakehouse(tmp_path), Lakehouse(tmp_path, lambda: spark, spark_above=0)
+    lake = Lakehouse(tmp_path, lambda: spark)
     lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 0))
     lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 1))
-    by_spark.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 2))
+    lake._spark_above = 0
+    lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 2))
     lake.overwrite(SALES, batch({(0, "a"): (9, 9)}))
-    lake.overwrite(SALES, by_spark.frame(SALES))
+    lake.overwrite(SALES, lake.frame(SALES))
     fields = DeltaTable(lake.path(SALES)).schema().fields
     assert {field.name: field.metadata.get("comment") for field in fields} == {column.name: column.description for column in SALES.columns}
 
@@ -347,3 +349,29 @@ def test_a_table_put_in_place_after_a_half_written_upsert_takes_the_whole_of_its
     lake.overwrite(SALES, batch(standing), [Txn("scan", 4)])
     lake.upsert(SALES, batch(fifth), Txn("scan", 5))
     assert held(lake) == {(0, "a"): (Decimal(11), 11), (1, "a"): (Decimal(5), 5)}
+
+
+def test_a_handle_used_for_long_is_opened_anew_and_nothing_is_lost(lake: Lakehouse) -> None:
+    for number in range(2 * COMMITS_OF_A_HANDLE + 3):
+        assert lake.append(EVENTS, events((f"e{number}", number, "shelf")), Txn("scan", number)) is True
+        assert lake.append(EVENTS, events((f"e{number}", number, "shelf")), Txn("scan", number)) is False
+    assert lake._commits[EVENTS.name] == 3
+    found = lake.read(EVENTS, ["event_id"])["event_id"].to_pylist()
+    assert len(found) == len(set(found)) == 2 * COMMITS_OF_A_HANDLE + 3
+
+
+def test_a_write_that_failed_is_not_taken_for_the_tables_last_word(lake: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been committed before it failed: the table is looked at again, and knows."""
+    whole = lakehouse.write_deltalake
+
+    def committed_and_failed(delta: DeltaTable, *given: Any, **options: Any) -> None:
+        whole(lake.path(EVENTS), *given, **options)  # the handle has not seen it
+        raise OSError("no space left on device")
+
+    lake.append(EVENTS, events(("e0", 0, "shelf")), Txn("scan", 0))
+    with monkeypatch.context() as disk:
+        disk.setattr(lakehouse, "write_deltalake", committed_and_failed)
+        with pytest.raises(OSError, match="no space left"):
+            lake.append(EVENTS, events(("e1", 1, "shelf")), Txn("scan", 1))
+    assert lake.append(EVENTS, events(("e1", 1, "shelf")), Txn("scan", 1)) is False
+    assert sorted(lake.read(EVENTS, ["event_id"])["event_id"].to_pylist()) == ["e0", "e1"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +12,9 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from promolake.engine.prepared import Prepared
-from promolake.engine.scan import Scan, _schemas
+from promolake.engine.parsing import Parser
+from promolake.engine.prepared import Part, Prepared
+from promolake.engine.scan import _schemas
 from promolake.hallway import HALLWAY
 
 pytestmark = pytest.mark.spark
@@ -26,25 +29,54 @@ def sums(words: DataFrame) -> DataFrame:
     return words.groupBy("word").agg(F.sum("n").alias("n"))
 
 
-def answered(prepared: Prepared, *inputs: pa.Table) -> list[tuple]:
-    return sorted(tuple(row.values()) for row in prepared.run(*inputs).to_pylist())
+def prepared(spark: SparkSession, spool: Path, function: Callable[..., DataFrame]) -> Prepared:
+    return Prepared(spark, spool, {"it": Part([SCHEMA], function)})
+
+
+def answered(one: Prepared, *inputs: pa.Table) -> list[tuple]:
+    return sorted(tuple(row.values()) for row in one.run({"it": inputs})["it"].to_pylist())
 
 
 def test_each_run_answers_for_its_own_rows(spark: SparkSession, tmp_path: Path) -> None:
-    prepared = Prepared(spark, tmp_path, "sums", [SCHEMA], sums)
-    assert prepared.is_kept
-    assert answered(prepared, rows(("a", 1), ("b", 2), ("a", 3))) == [("a", 4), ("b", 2)]
-    assert answered(prepared, rows(("c", 7))) == [("c", 7)]
-    assert answered(prepared, rows()) == []
-    assert answered(prepared, rows(*(("a", n) for n in range(1000)))) == [("a", 499500)]
+    one = prepared(spark, tmp_path, sums)
+    assert one.kept == {"it"}
+    assert answered(one, rows(("a", 1), ("b", 2), ("a", 3))) == [("a", 4), ("b", 2)]
+    assert answered(one, rows(("c", 7))) == [("c", 7)]
+    assert answered(one, rows()) == []
+    assert answered(one, rows(*(("a", n) for n in range(1000)))) == [("a", 499500)]
 
 
-def test_rows_spread_over_partitions_are_all_there_once(spark: SparkSession, tmp_path: Path) -> None:
-    prepared = Prepared(spark, tmp_path, "all", [SCHEMA], lambda words: words.select("word", "n"), partitions=3)
-    assert prepared.is_kept
-    for count in (10, 2, 0, 25_000):
-        given = rows(*(("a", n) for n in range(count)))
-        assert answered(prepared, given) == [("a", n) for n in range(count)]
+def test_a_large_batch_is_there_whole_and_in_its_order(spark: SparkSession, tmp_path: Path) -> None:
+    """Of the file the plan knows a length of some hundred bytes: what began behind it would not be read."""
+    one = prepared(spark, tmp_path, lambda words: words.select("word", "n"))
+    long = rows(*((f"{n % 977:05d}" * 100, n) for n in range(200_000)))
+    assert long.nbytes > 95_000_000
+    assert one.run({"it": [long]})["it"].equals(long)
+
+
+def test_every_type_of_the_house_comes_back_as_it_went(spark: SparkSession, tmp_path: Path) -> None:
+    """Instants before 1970 among them: -1 is Kafka's "no timestamp", and ORC keeps seconds and their fraction apart."""
+    schema = "t timestamp, b binary, d decimal(38,18), x double, f boolean, a array<struct<key:string,value:binary>>"
+    types = spark.createDataFrame([], schema).toArrow().schema
+    times = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=n) for n in (-1_000, -1, 0, 1, -1_500_000, 1_731_283_200_123_456)]
+    rows = [
+        {"t": t, "b": bytes([0, 255, n]), "d": Decimal(n).scaleb(-18), "x": n / 3, "f": n % 2 == 0, "a": [{"key": "k", "value": b"\0"}] * n}
+        for n, t in enumerate(times)
+    ]
+    given = pa.Table.from_pylist([*rows, {}], types)
+    one = Prepared(spark, tmp_path, {"it": Part([schema], lambda frame: frame.select("*"))})
+    assert one.run({"it": [given]})["it"].to_pylist() == given.to_pylist()
+
+
+def test_parts_run_together_and_each_gets_its_own_rows(spark: SparkSession, tmp_path: Path) -> None:
+    both = Prepared(
+        spark, tmp_path, {"sums": Part([SCHEMA], sums), "lengths": Part([SCHEMA], lambda words: words.select(F.length("word").alias("n")))}
+    )
+    assert both.kept == {"sums", "lengths"}
+    found = both.run({"sums": [rows(("a", 1), ("a", 2))], "lengths": [rows(("abc", 1))]})
+    assert {name: table.to_pylist() for name, table in found.items()} == {"sums": [{"word": "a", "n": 3}], "lengths": [{"n": 3}]}
+    assert both.run({"lengths": [rows(("ab", 1))]})["lengths"].to_pylist() == [{"n": 2}]
+    assert both.run({"sums": [rows()]})["sums"].to_pylist() == []
 
 
 def self_joined(words: DataFrame) -> DataFrame:
@@ -52,28 +84,28 @@ def self_joined(words: DataFrame) -> DataFrame:
 
 
 @pytest.mark.parametrize("function", [lambda words: sums(words.repartition(2, "word")), self_joined])
-def test_a_plan_that_would_keep_rows_is_made_anew(
-    spark: SparkSession, tmp_path: Path, function: Callable[[DataFrame], DataFrame]
-) -> None:
+def test_a_plan_that_would_keep_rows_is_made_anew(spark: SparkSession, tmp_path: Path, function: Callable[[DataFrame], DataFrame]) -> None:
     """A shuffle's files, or a broadcast of the rows, stay with the plan: run again it would answer with the first batch."""
-    prepared = Prepared(spark, tmp_path, "kept", [SCHEMA], function)
-    assert not prepared.is_kept
-    assert answered(prepared, rows(("a", 1))) == [("a", 1)]
-    assert answered(prepared, rows(("b", 2))) == [("b", 2)]
+    both = Prepared(spark, tmp_path, {"it": Part([SCHEMA], function), "other": Part([SCHEMA], sums)})
+    assert both.kept == {"other"}
+    assert answered(both, rows(("a", 1))) == [("a", 1)]
+    assert answered(both, rows(("b", 2))) == [("b", 2)]
 
 
 def test_a_broadcast_of_something_else_may_stay(spark: SparkSession, tmp_path: Path) -> None:
     names = spark.createDataFrame([("a", "alpha"), ("b", "beta")], "word string, name string")
-    prepared = Prepared(spark, tmp_path, "named", [SCHEMA], lambda words: words.join(F.broadcast(names), "word").select("name", "n"))
-    assert prepared.is_kept
-    assert answered(prepared, rows(("a", 1))) == [("alpha", 1)]
-    assert answered(prepared, rows(("b", 2), ("c", 3))) == [("beta", 2)]
+    one = prepared(spark, tmp_path, lambda words: words.join(F.broadcast(names), "word").select("name", "n"))
+    assert one.kept == {"it"}
+    assert answered(one, rows(("a", 1))) == [("alpha", 1)]
+    assert answered(one, rows(("b", 2), ("c", 3))) == [("beta", 2)]
 
 
-@pytest.mark.parametrize("metric", HALLWAY.metrics, ids=lambda metric: metric.table.short)
-def test_every_metric_of_the_house_is_planned_once(spark: SparkSession, tmp_path: Path, metric) -> None:
-    assert Prepared(spark, tmp_path, "metric", _schemas(metric.reads), metric.function).is_kept
+def test_every_metric_of_the_house_is_planned_once(spark: SparkSession, tmp_path: Path) -> None:
+    parts = {metric.table.short: Part(_schemas(metric.reads), metric.function) for metric in HALLWAY.metrics}
+    assert Prepared(spark, tmp_path, parts).kept == set(parts)
 
 
 def test_so_is_the_parse_pass(spark: SparkSession, tmp_path: Path) -> None:
-    assert Scan("main", spark, None, HALLWAY.ingests[:1], (), (), 1, b"key", tmp_path)._parse.is_kept
+    parser = Parser(spark, tmp_path, HALLWAY.ingests, b"key")
+    assert parser.kept == {flow.table.short for flow in HALLWAY.ingests}
+    parser.close()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 
 from drawn import drawn
 from frames import INGESTS, Record, parsed_rows, records_frame
@@ -91,7 +92,10 @@ def test_a_valid_row_has_every_field_its_contract_requires(rows: list[dict[str, 
 
 def test_the_tables_split_the_records_between_them(spark: SparkSession, records: list[Record], rows: list[dict[str, Any]]) -> None:
     few = records[::10]
-    pass_ = parsed(records_frame(spark, few), HALLWAY.ingests).localCheckpoint()
-    valid = [row["offset"] for flow in HALLWAY.ingests for row in silver_rows(pass_, flow).select("offset").toArrow().to_pylist()]
-    broken = [row["offset"] for flow in HALLWAY.ingests for row in quarantine_rows(pass_, flow).select("offset").toArrow().to_pylist()]
+    valid, broken = [], []
+    for flow in HALLWAY.ingests:
+        ours = records_frame(spark, few).where(F.col("topic") == flow.topic.name)
+        pass_ = parsed(ours, flow).localCheckpoint()
+        valid += [row["offset"] for row in silver_rows(pass_, flow).select("offset").toArrow().to_pylist()]
+        broken += [row["offset"] for row in quarantine_rows(pass_, flow).select("offset").toArrow().to_pylist()]
     assert sorted(valid + broken) == list(range(len(few)))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from frames import INGESTS, Record, parsed_rows, record
+from frames import Record, parsed_rows, record
 from promolake.core.topic import Topic
 from promolake.sources import access, logs, metrics, orders, views
 
@@ -172,12 +172,6 @@ def test_a_message_is_valid_or_quarantined_with_every_reason(rows: dict[str, dic
     else:
         assert row["violations"] == []
         assert {name: row["silver"][name] for name in expected} == expected
-
-
-def test_a_record_fills_the_struct_of_no_entity_but_its_own(rows: dict[str, dict[str, Any]]) -> None:
-    for row in rows.values():
-        others = [flow.table.short for topic, flow in INGESTS.items() if topic != row["topic"]]
-        assert [row[other] for other in others] == [None] * len(others)
 
 
 def test_the_record_itself_passes_through_whole(rows: dict[str, dict[str, Any]]) -> None:

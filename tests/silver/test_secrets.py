@@ -31,7 +31,7 @@ def traces(secret: bytes) -> list[str]:
 @pytest.fixture(scope="module")
 def plans(spark: SparkSession) -> str:
     records = records_frame(spark, [record(orders.TOPIC, orders.TOPIC.examples[0])])
-    return written_down(parsed(records, [INGESTS[orders.TOPIC.name]]))
+    return written_down(parsed(records, INGESTS[orders.TOPIC.name]))
 
 
 @pytest.mark.parametrize("secret", [KEY, *key_pads(KEY)], ids=["the key", "the inner pad", "the outer pad"])

@@ -21,7 +21,7 @@ def key_pads(key: bytes) -> tuple[bytes, bytes]:
 
 def hmac_sha256(text: Column) -> Column:
     """HMAC-SHA-256 of the text's UTF-8 bytes in hex (RFC 2104), under the key in the columns `hmac_inner` and `hmac_outer`."""
-    inner = F.sha2(F.concat(F.col(KEY_INNER), F.encode(text, "UTF-8")), 256)
+    inner = F.sha2(F.concat(F.col(KEY_INNER), text.cast("binary")), 256)
     return F.sha2(F.concat(F.col(KEY_OUTER), F.unhex(inner)), 256)
 
 

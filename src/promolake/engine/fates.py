@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from promolake.core.flow import Ingest
 from promolake.core.table import Table
 from promolake.engine.seen import SeenEvents
-from promolake.silver.entity import VIOLATIONS
+from promolake.silver.entity import ROW, VIOLATIONS
 
 ID_CONFLICT = "id_conflict"
 
@@ -26,17 +26,16 @@ class Fates:
 
 
 def fates(parsed_records: pa.Table, flow: Ingest, seen: SeenEvents) -> Fates:
-    """In: rows of the parse pass, of any topic. Out: the fates of those of the flow's topic. Nothing is remembered in `seen` yet."""
-    ours = parsed_records.filter(pc.equal(parsed_records["topic"], flow.topic.name))
-    kept = pc.is_valid(ours[flow.table.short])
-    good = ours.filter(kept)
+    """In: the flow's records as parsed (engine/parsing.py). Out: what becomes of each. Nothing is remembered in `seen` yet."""
+    kept = pc.is_valid(parsed_records[ROW])
+    good = parsed_records.filter(kept)
     rows = unpacked(good, flow)
     sorted_ = seen.sort(rows)
     conflicts = good.filter(pa.array(sorted_.is_conflict)).select(list(_without(flow.quarantine, VIOLATIONS)))
     conflicts = conflicts.append_column(VIOLATIONS, pa.array([[ID_CONFLICT]] * conflicts.num_rows, pa.list_(pa.string())))
-    broken = ours.filter(pc.invert(kept)).select(list(flow.quarantine.column_names))
+    broken = parsed_records.filter(pc.invert(kept)).select(list(flow.quarantine.column_names))
     return Fates(
-        bronze=ours.select(list(flow.bronze.column_names)),
+        bronze=parsed_records.select(list(flow.bronze.column_names)),
         valid=rows.filter(pa.array(sorted_.is_new)),
         quarantined=pa.concat_tables([broken, conflicts.select(broken.column_names).cast(broken.schema)]),
         duplicate=rows.filter(pa.array(sorted_.is_duplicate)),
@@ -44,8 +43,8 @@ def fates(parsed_records: pa.Table, flow: Ingest, seen: SeenEvents) -> Fates:
 
 
 def unpacked(good: pa.Table, flow: Ingest) -> pa.Table:
-    """The rows of an entity out of the struct they were parsed into."""
-    packed = good[flow.table.short].combine_chunks()
+    """The entity's rows out of the struct they were parsed into."""
+    packed = good[ROW].combine_chunks()
     names = [column for column in flow.table.column_names if column != "ingested_at"]
     columns = {name: packed.field(name) for name in names} | {"ingested_at": good["ingested_at"]}
     return pa.table({name: columns[name] for name in flow.table.column_names})

@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 
 from promolake.core.flow import Forward
 from promolake.engine import kafka
-from promolake.engine.prepared import Prepared
+from promolake.engine.prepared import Part, Prepared
 
 
 class Forwarder:
@@ -22,14 +22,14 @@ class Forwarder:
         self._forward = forward
         self._bootstrap = bootstrap
         self._levels = tuple(levels)
-        self._chosen = Prepared(spark, spool, forward.name, [forward.reads.ddl], lambda rows: forward.function(rows, self._levels))
+        self._chosen = Prepared(spark, spool, {forward.name: Part([forward.reads.ddl], lambda rows: forward.function(rows, self._levels))})
         self._producer: KafkaProducer | None = None
 
     def send(self, rows: pa.Table) -> int:
         """Sends the chosen rows of a batch; returns how many. Raises KafkaError when the broker does not take one."""
         if not pc.any(pc.is_in(rows["level"], pa.array(self._levels))).as_py():  # most batches have none: no Spark job for nothing
             return 0
-        chosen = self._chosen.run(rows).to_pylist()
+        chosen = self._chosen.run({self._forward.name: [rows]})[self._forward.name].to_pylist()
         if self._producer is None:
             self._producer = kafka.producer(self._bootstrap)
         sent = [self._producer.send(self._forward.topic, key=row["key"].encode(), value=row["value"].encode()) for row in chosen]

@@ -15,8 +15,10 @@ from promolake.core.flow import Join
 from promolake.engine.arrow import conformed
 from promolake.engine.gate import Gate
 from promolake.engine.lakehouse import Lakehouse, Txn, sql_time
-from promolake.engine.prepared import Prepared
+from promolake.engine.prepared import Part, Prepared
 from promolake.engine.supervision import Failure
+
+_SETTLED = "settled"
 
 
 class JoinQuery:
@@ -25,7 +27,7 @@ class JoinQuery:
     def __init__(self, join: Join, spark: SparkSession, lake: Lakehouse, spool: Path) -> None:
         self._join = join
         self._spool = spool
-        self._settled = Prepared(spark, spool, "settled", [join.table.ddl], join.settled)
+        self._settled = Prepared(spark, spool, {_SETTLED: Part([join.table.ddl], join.settled)})
         self.gate = Gate()
         self.failure: Failure | None = None
         self._spark = spark
@@ -77,7 +79,7 @@ class JoinQuery:
             return
         app = f"{self.name}@{frame.sparkSession.sparkContext.getLocalProperty('sql.streaming.queryId')}"
         standing = self._standing(candidates)
-        rows = self._settled.run(pa.concat_tables([candidates, standing]))
+        rows = self._settled.run({_SETTLED: [pa.concat_tables([candidates, standing])]})[_SETTLED]
         self._lake.upsert(self._join.table, rows, Txn(app, batch_id))
 
     def _standing(self, candidates: pa.Table) -> pa.Table:

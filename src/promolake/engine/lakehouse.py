@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from promolake.engine.lock import turn
 
 WINDOW = "window_start"
 KNOWN = "known"  # the commit of an upsert's rows of windows the table already reached
+COMMITS_OF_A_HANDLE = 32  # then it is opened anew: each of its commits makes the next a tenth of a millisecond slower
 CHECKPOINT_EVERY = "50"  # commits between Delta log checkpoints: a reader replays at most that many small files
 
 
@@ -54,6 +56,8 @@ class Lakehouse:
         self._spark_above = spark_above
         self._open: dict[str, DeltaTable] = {}
         self._newest: dict[str, datetime] = {}
+        self._current: set[str] = set()  # tables only this process writes, whose handle has seen all it wrote
+        self._commits: Counter[str] = Counter()  # made by the handle in hand
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -107,28 +111,49 @@ class Lakehouse:
         return (reader if version is None else reader.option("versionAsOf", version)).load(self.path(table))
 
     def _fresh(self, table: Table) -> DeltaTable:
+        """The table as it stands, whoever wrote to it."""
+        self._current.discard(table.name)
+        return self._in_hand(table)
+
+    def _in_hand(self, table: Table) -> DeltaTable:
+        """The table as it stands for its one writer: to look for what others wrote costs 2 ms, and there are no others."""
         try:
-            if table.name not in self._open:
-                self._open[table.name] = DeltaTable(self.path(table))
-            else:
+            if table.name not in self._open or self._commits[table.name] >= COMMITS_OF_A_HANDLE:
+                self._opened(table)
+            elif table.name not in self._current:
                 self._open[table.name].update_incremental()
         except TableNotFoundError:
             self._create(table)
-            self._open[table.name] = DeltaTable(self.path(table))
+            self._opened(table)
         return self._open[table.name]
+
+    def _opened(self, table: Table) -> None:
+        self._open[table.name] = DeltaTable(self.path(table))
+        self._commits[table.name] = 0
+
+    @contextmanager
+    def _committing(self, table: Table) -> Iterator[None]:
+        """The handle, for one commit by delta-rs, which then knows it. Of a commit that fails it knows nothing for sure."""
+        self._current.discard(table.name)
+        yield
+        self._commits[table.name] += 1
+        if not table.shared:
+            self._current.add(table.name)
 
     # --- writing ---------------------------------------------------------------------------------------------------------------
 
     def append(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
         """Adds the rows; False when this transaction was committed before (or there is nothing to add)."""
         with self._alone(table), self._turn(table):
-            delta = self._fresh(table)
+            delta = self._in_hand(table)
             if rows.num_rows == 0 or _seen(delta, txn):
                 return False
             if rows.num_rows > self._spark_above:
                 self._append_by_spark(table, rows, txn)
+                self._current.discard(table.name)
             else:
-                write_deltalake(delta, conformed(rows, table), mode="append", commit_properties=_properties(txn))
+                with self._committing(table):
+                    write_deltalake(delta, conformed(rows, table), mode="append", commit_properties=_properties(txn))
             return True
 
     def upsert(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
@@ -140,7 +165,7 @@ class Lakehouse:
         replay that finds only the first commit splits the rows the same way.
         """
         with self._alone(table), self._turn(table):
-            delta = self._fresh(table)
+            delta = self._in_hand(table)
             if rows.num_rows == 0 or _seen(delta, txn):
                 return False
             rows = conformed(rows, table)
@@ -149,9 +174,9 @@ class Lakehouse:
                 merging = txn.step(KNOWN) if newer.num_rows else txn
                 if not _seen(delta, merging):
                     self._merge(table, delta, known, merging)
-                    delta.update_incremental()
             if newer.num_rows:
-                write_deltalake(delta, newer, mode="append", commit_properties=_properties(txn))
+                with self._committing(table):
+                    write_deltalake(delta, newer, mode="append", commit_properties=_properties(txn))
                 self._newest[table.name] = pc.max(newer[WINDOW]).as_py()
             return True
 
@@ -166,9 +191,10 @@ class Lakehouse:
             new = closing.enter_context(self._spooled(table, rows)) if isinstance(rows, DataFrame) else conformed(rows, table)
             closing.enter_context(self._alone(table))
             closing.enter_context(self._turn(table))
-            delta = self._fresh(table)
+            delta = self._in_hand(table)
             self._newest.pop(table.name, None)
-            write_deltalake(delta, new, mode="overwrite", predicate=where or None, commit_properties=properties)
+            with self._committing(table):
+                write_deltalake(delta, new, mode="overwrite", predicate=where or None, commit_properties=properties)
 
     @contextmanager
     def _spooled(self, table: Table, rows: DataFrame) -> Iterator[pa.RecordBatchReader]:
@@ -195,13 +221,16 @@ class Lakehouse:
     def _merge(self, table: Table, delta: DeltaTable, rows: pa.Table, txn: Txn) -> None:
         if rows.num_rows > self._spark_above:
             self._merge_by_spark(table, rows, txn)
+            self._current.discard(table.name)
+            delta.update_incremental()
             return
         on = " AND ".join(f't."{name}" = s."{name}"' for name in table.grain)
         on += "".join(
             f" AND t.{name} >= {sql_time(pc.min(rows[name]))} AND t.{name} <= {sql_time(pc.max(rows[name]))}" for name in table.stats
         )
-        merge = delta.merge(rows, on, source_alias="s", target_alias="t", commit_properties=_properties(txn))
-        merge.when_matched_update(_updates(table)).when_not_matched_insert_all().execute()
+        with self._committing(table):
+            merge = delta.merge(rows, on, source_alias="s", target_alias="t", commit_properties=_properties(txn))
+            merge.when_matched_update(_updates(table)).when_not_matched_insert_all().execute()
 
     # --- keeping house: the same lock, so that no upsert of this process meets a file that is being replaced -------------------------
 
@@ -210,6 +239,7 @@ class Lakehouse:
         with self._alone(table), self._turn(table):
             done = task(self._fresh(table))
             self._newest.pop(table.name, None)
+            self._open.pop(table.name)
             return done
 
     # --- Spark's hand: the same two writes for what is too large for the driver's writer --------------------------------------------

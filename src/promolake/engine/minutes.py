@@ -7,7 +7,7 @@ is kept can always be read again; after a batch that failed it is forgotten.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from promolake.engine.lakehouse import Lakehouse, time_ranges
 _MINUTE = timedelta(minutes=1)
 MAX_RANGES = 64  # of minutes in one condition; closer ones are read as one range
 MAX_ROWS = 400_000  # kept of one table, beside those of the batch in hand; above it the minutes longest untouched are let go
+MAX_PARTS = 32  # batches a minute is kept in pieces of; then they are put together
 
 
 class Minutes:
@@ -64,41 +65,44 @@ class _Kept:
     def rows(self, minutes: pa.Array, new: pa.Table) -> pa.Table:
         new = new.select(self._columns)
         with self._alone:
-            self._load([minute for minute in minutes.to_pylist() if minute not in self._touched], new)
+            wanted = minutes.to_pylist()
+            self._load([minute for minute in wanted if minute not in self._touched], new)
             self._turn += 1
-            self._touched.update(dict.fromkeys(minutes.to_pylist(), self._turn))
-            return pa.concat_tables([_within(self._rows, minutes), _within(new, minutes)]) if self._rows else _within(new, minutes)
+            self._touched.update(dict.fromkeys(wanted, self._turn))
+            return pa.concat_tables([*(part for minute in wanted for part in self._rows.get(minute, ())), _within(new, minutes)])
 
     def _load(self, missing: list[datetime], new: pa.Table) -> None:
         if not missing:
             return
         found = self._lake.read(self._table, self._columns, time_ranges("event_time", joined_up([(m, m + _MINUTE) for m in missing])))
         found = _within(found, pa.array(missing, pa.timestamp("us", "UTC")))  # far apart minutes are read as one range
-        found = found.filter(pc.invert(pc.is_in(found["event_id"], value_set=new["event_id"].combine_chunks())))
-        self._rows = pa.concat_tables([self._rows, found]) if self._rows else found
+        self._keep(found.filter(pc.invert(pc.is_in(found["event_id"], value_set=new["event_id"].combine_chunks()))))
 
     def take_in(self, new: pa.Table) -> None:
         with self._alone:
-            if self._rows is None:
-                return
-            ours = _within(new.select(self._columns), pa.array(list(self._touched), pa.timestamp("us", "UTC")))
-            self._rows = pa.concat_tables([self._rows, ours])
-            if self._rows.num_rows > MAX_ROWS:
+            self._keep(_within(new.select(self._columns), pa.array(list(self._touched), pa.timestamp("us", "UTC"))))
+            if sum(part.num_rows for parts in self._rows.values() for part in parts) > MAX_ROWS:
                 self._let_go()
+
+    def _keep(self, rows: pa.Table) -> None:
+        for minute, part in _by_minute(rows):
+            parts = self._rows.setdefault(minute, [])
+            parts.append(part)
+            if len(parts) > MAX_PARTS:
+                parts[:] = [pa.concat_tables(parts).combine_chunks()]
 
     def _let_go(self) -> None:
         """Half of what may be kept goes, so that it does not come to this in every batch."""
-        counts = {one["values"]: one["counts"] for one in pc.value_counts(_minute(self._rows)).to_pylist()}
         left = 0
         for minute in sorted(self._touched, key=self._touched.__getitem__, reverse=True):
-            left += counts.get(minute, 0)
+            left += sum(part.num_rows for part in self._rows.get(minute, ()))
             if left > MAX_ROWS // 2 and self._touched[minute] < self._turn:
                 del self._touched[minute]
-        self._rows = _within(self._rows, pa.array(list(self._touched), pa.timestamp("us", "UTC"))).combine_chunks()
+                self._rows.pop(minute, None)
 
     def forget(self) -> None:
         with self._alone:
-            self._rows: pa.Table | None = None
+            self._rows: dict[datetime, list[pa.Table]] = {}  # by minute, and there by batch
             self._touched: dict[datetime, int] = {}  # minute -> the turn it was last asked for
             self._turn = 0
 
@@ -109,6 +113,16 @@ def _minute(rows: pa.Table) -> pa.ChunkedArray:
 
 def _within(rows: pa.Table, minutes: pa.Array) -> pa.Table:
     return rows.filter(pc.is_in(_minute(rows), value_set=minutes))
+
+
+def _by_minute(rows: pa.Table) -> Iterator[tuple[datetime, pa.Table]]:
+    """The rows of each minute, in their order."""
+    minutes = _minute(rows).combine_chunks()
+    order = pc.sort_indices(minutes)  # stable
+    rows, start = rows.take(order), 0
+    for run in pc.value_counts(minutes.take(order)).to_pylist():
+        yield run["values"], rows.slice(start, run["counts"])
+        start += run["counts"]
 
 
 def joined_up(ranges: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:

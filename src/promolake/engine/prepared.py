@@ -1,86 +1,153 @@
-"""A DataFrame function planned once and run again and again on new rows.
+"""DataFrame functions planned once and run again and again on new rows, together in one Spark job.
 
-A micro-batch of a thousand rows costs Spark far more to plan than to compute: analysing, optimising and binding the parse pass takes
-seconds, running it a tenth of one. So the frame is built once over a leaf that reads a file, and each batch writes the file anew and
-collects the same frame: its physical plan is kept by the frame and only executed.
+A micro-batch of a thousand rows costs Spark far more to plan and to schedule than to compute. So the frames are built once over leaves
+that read a file each, and united into one; each batch writes the files anew and collects the same frame: its physical plan is kept by
+the frame and only executed.
+
+The files are ORC because Spark opens them as they stand when the plan runs; of the plan it only has the path, and a length that tells
+which stripes are meant: those that begin within it. Hence one stripe a file, which begins at byte 3 (ORC v1, "File Tail", "Stripes").
 
 Two things would make a kept plan answer with old rows, and both are looked for: a shuffle, whose files Spark keeps with the plan, and a
-broadcast of the rows themselves. A function with one of them is planned anew each time, as it is on a cluster, whose executors do not
-see the driver's files.
+broadcast of the rows themselves. A function with one of them is planned anew each time, as every one is on a cluster, whose executors do
+not see the driver's files.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import orc
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 
-LEAF = "MapInArrow"
+LEAF = "FileScan orc"
+ONE_STRIPE = 2**40  # bytes: more than any batch
 _PREFIX = re.compile(r"^[\s:+-]*(?:\*\(\d+\) )?")
 
 
-class Prepared:
-    """`function` over frames of the given schemas (Spark DDL), each with `partitions` partitions; files go to `spool`.
+class Part(NamedTuple):
+    """`function` over one frame per schema (Spark DDL); the columns of each input must be those of its schema, in their order."""
 
-    A name is prepared once per spool. Safe to call from several threads: one run at a time.
+    schemas: Sequence[str]
+    function: Callable[..., DataFrame]
+
+
+class Prepared:
+    """Parts by name, run together in at most `tasks` tasks; their files go to `spool`, where each name is prepared once.
+
+    Safe to call from several threads: one run at a time.
     """
 
-    def __init__(
-        self, spark: SparkSession, spool: Path, name: str, schemas: Sequence[str], function: Callable[..., DataFrame], partitions: int = 1
-    ) -> None:
+    def __init__(self, spark: SparkSession, spool: Path, parts: Mapping[str, Part], tasks: int = 1) -> None:
         self._spark = spark
-        self._schemas = schemas
-        self._function = function
-        self._partitions = partitions
-        self._paths = [str(spool / f"{name}.{n}") for n in range(len(schemas))]
+        self._parts = parts
         self._alone = threading.Lock()
-        self._frame = self._planned(spool) if spark.sparkContext.master.startswith("local") else None
+        self._leaves: dict[str, list[_Leaf]] = {}
+        self._frame: DataFrame | None = None
+        if spark.sparkContext.master.startswith("local"):
+            spool.mkdir(parents=True, exist_ok=True, mode=0o700)  # raw records pass through it
+            self._plan(spool, tasks)
+
+    def _plan(self, spool: Path, tasks: int) -> None:
+        leaves, frames = {}, {}
+        for name, part in self._parts.items():
+            leaves[name] = [_Leaf(self._spark, spool / f"{name}.{n}.orc", schema) for n, schema in enumerate(part.schemas)]
+            frames[name] = part.function(*(leaf.frame for leaf in leaves[name]))
+        frame = _united(frames).coalesce(tasks) if frames else None
+        if frame is not None and _keeps_rows(frame):
+            frames = {name: one for name, one in frames.items() if not _keeps_rows(one)}
+            frame = _united(frames).coalesce(tasks) if frames else None
+        self._leaves, self._frame = {name: leaves[name] for name in frames}, frame
 
     @property
-    def is_kept(self) -> bool:
-        """Whether the plan is kept; else every run plans anew."""
-        return self._frame is not None
+    def kept(self) -> set[str]:
+        """The parts whose plan is kept; the others are planned anew in every run."""
+        return set(self._leaves)
 
-    def run(self, *inputs: pa.Table) -> pa.Table:
-        """The function's rows for these inputs, whose columns must be those of the schemas, in their order."""
-        if self._frame is None:
-            return self._function(*(self._spark.createDataFrame(rows).coalesce(self._partitions) for rows in inputs)).toArrow()
+    def run(self, inputs: Mapping[str, Sequence[pa.Table]]) -> dict[str, pa.Table]:
+        """The rows of each part named in `inputs`, for these inputs."""
+        together = self._together({name: rows for name, rows in inputs.items() if name in self._leaves})
+        return {name: together[name] if name in together else self.alone(name, rows) for name, rows in inputs.items()}
+
+    def alone(self, name: str, inputs: Sequence[pa.Table]) -> pa.Table:
+        """The rows of one part, planned for this once, in a job of its own: what is wrong with one is wrong with no other."""
+        return self._parts[name].function(*(self._spark.createDataFrame(rows).coalesce(1) for rows in inputs)).toArrow()
+
+    def _together(self, inputs: Mapping[str, Sequence[pa.Table]]) -> dict[str, pa.Table]:
+        if not inputs:
+            return {}
         with self._alone:
-            for path, rows in zip(self._paths, inputs, strict=True):
-                self._spool(path, rows)
-            return self._frame.toArrow()
-
-    def _planned(self, spool: Path) -> DataFrame | None:
-        spool.mkdir(parents=True, exist_ok=True, mode=0o700)  # raw records pass through it
-        slots = self._spark.range(0, self._partitions, 1, self._partitions)
-        leaves = [slots.mapInArrow(partial(_read, path), schema) for path, schema in zip(self._paths, self._schemas, strict=True)]
-        frame = self._function(*leaves)
-        plan = frame._jdf.queryExecution().executedPlan().toString()
-        return None if _keeps_rows(plan) else frame
-
-    def _spool(self, path: str, rows: pa.Table) -> None:
-        share = -(-rows.num_rows // self._partitions)
-        for slot in range(self._partitions):
-            part = rows.slice(slot * share, share)
-            with pa.OSFile(f"{path}.{slot}", "wb") as file, pa.ipc.new_stream(file, rows.schema) as stream:
-                stream.write_table(part, max_chunksize=10_000)
+            for name, leaves in self._leaves.items():
+                for leaf, rows in zip(leaves, inputs.get(name) or [None] * len(leaves), strict=True):
+                    leaf.hold(rows)
+            found = self._frame.toArrow()
+        return {name: _only(found[name]) for name in inputs}
 
 
-def _read(path: str, slots: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Runs in Spark's Python worker: the rows of the slots that fall to its partition."""
-    mine = [slot for batch in slots for slot in batch.column(0).to_pylist()]  # read to the end, or the worker is not used again
-    for slot in mine:
-        with pa.OSFile(f"{path}.{slot}", "rb") as file, pa.ipc.open_stream(file) as stream:
-            yield from stream
+class _Leaf:
+    """A file, and the frame that reads it: one partition. Instants stand in it as microseconds: pyarrow writes those before 1970 in a way
+    that Java refuses to read, and a record without a timestamp has such a one."""
+
+    def __init__(self, spark: SparkSession, path: Path, schema: str) -> None:
+        self._path = path
+        fields = spark.createDataFrame([], schema).schema.fields
+        self._instants = [n for n, field in enumerate(fields) if isinstance(field.dataType, TimestampType)]
+        stored = StructType([StructField(f.name, LongType() if n in self._instants else f.dataType) for n, f in enumerate(fields)])
+        self._none = spark.createDataFrame([], stored).toArrow()
+        self._is_empty = False
+        self.hold(None)
+        columns = [F.timestamp_micros(f"`{f.name}`").alias(f.name) if n in self._instants else f"`{f.name}`" for n, f in enumerate(fields)]
+        # Spark lists the files when it plans; one partition said to be one, or it would shuffle to aggregate.
+        self.frame = spark.read.schema(stored).orc(str(self._path)).coalesce(1).select(*columns)
+
+    def hold(self, rows: pa.Table | None) -> None:
+        """Puts the rows, or none, in place of those of the run before."""
+        is_empty = rows is None or rows.num_rows == 0
+        if not (is_empty and self._is_empty):
+            orc.write_table(self._none if is_empty else self._stored(rows), str(self._path), stripe_size=ONE_STRIPE)
+        self._is_empty = is_empty
+
+    def _stored(self, rows: pa.Table) -> pa.Table:
+        for n in self._instants:
+            instants = rows.column(n).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+            rows = rows.set_column(n, rows.field(n).name, instants)
+        return rows
 
 
-def _keeps_rows(plan: str) -> bool:
-    """Whether the physical plan (its tree as text) has a shuffle, a cached table, or a broadcast of what a leaf reads."""
+def _united(frames: Mapping[str, DataFrame]) -> DataFrame:
+    """One frame with a column per frame: a row of one is a struct in its column, and NULL in the others."""
+    types = {name: frame.schema.simpleString() for name, frame in frames.items()}
+    return reduce(
+        DataFrame.unionAll,
+        (
+            frame.select(
+                *(
+                    (F.struct(*(F.col(f"`{c}`") for c in frame.columns)) if other == name else F.lit(None).cast(types[other])).alias(other)
+                    for other in frames
+                )
+            )
+            for name, frame in frames.items()
+        ),
+    )
+
+
+def _only(column: pa.ChunkedArray) -> pa.Table:
+    """The rows of one part: the structs of its column that are none of the others' NULLs."""
+    structs = column.filter(pc.is_valid(column)).combine_chunks()
+    return pa.Table.from_arrays(structs.flatten(), schema=pa.schema(list(structs.type)))
+
+
+def _keeps_rows(frame: DataFrame) -> bool:
+    """Whether the physical plan has a shuffle, a cached table, or a broadcast of what a leaf reads."""
+    plan = frame._jdf.queryExecution().executedPlan().toString()
     lines = [(len(_PREFIX.match(line)[0]), line) for line in plan.splitlines() if line.strip()]
     for n, (depth, line) in enumerate(lines):
         operator = line[depth:].split(" ")[0]

@@ -18,7 +18,7 @@ from promolake.engine import ledger
 from promolake.engine.fates import ID_CONFLICT
 from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
 from promolake.engine.ledger import LEDGER
-from promolake.engine.scan import with_key
+from promolake.engine.parsing import with_key
 from promolake.silver.entity import VIOLATIONS, parsed, quarantine_rows, silver_rows
 from promolake.whole_file import write_whole
 
@@ -87,7 +87,7 @@ class Rebuilder:
         return flow.settled(rows) if isinstance(flow, Join) else rows
 
     def _parsed(self, flow: Ingest) -> DataFrame:
-        return parsed(with_key(self._lake.frame(flow.bronze), self._key), [flow])
+        return parsed(with_key(self._lake.frame(flow.bronze), self._key), flow)
 
     def _fates(self, flow: Ingest) -> DataFrame:
         """Valid rows, each marked new, duplicate or conflict. Same order as the stream's: by batch, then by Kafka position."""

@@ -20,7 +20,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
-from promolake.columns import masking
 from promolake.core.flow import Forward, Ingest, Metric, Reads
 from promolake.core.table import Table, Written
 from promolake.core.watch import Watcher
@@ -32,10 +31,11 @@ from promolake.engine.gate import Gate
 from promolake.engine.lakehouse import WINDOW, Lakehouse, Txn, time_ranges
 from promolake.engine.lateness import BOOKS, RESTATEMENTS, Watermarks, restatements
 from promolake.engine.minutes import Minutes, joined_up
-from promolake.engine.prepared import Prepared
+from promolake.engine.parsing import Parser
+from promolake.engine.prepared import Part, Prepared
 from promolake.engine.seen import SeenEvents
 from promolake.engine.supervision import Failure
-from promolake.silver.entity import parsed
+from promolake.silver.entity import ROW
 
 _DAY = timedelta(days=1)
 WARM_UP_ROWS = 100  # of each example
@@ -73,15 +73,13 @@ class Scan:
         self.failure: Failure | None = None
         self._watermarks = Watermarks(lake, name)
         self._minutes = Minutes(lake, metrics)
-        self._parse = Prepared(
-            spark,
-            spool,
-            "records",
-            [ingests[0].bronze.ddl],
-            lambda records: parsed(with_key(records, key), ingests),
-            partitions=spark.sparkContext.defaultParallelism,  # one task per core
-        )
-        self._gold = {flow.table.name: Prepared(spark, spool, flow.table.short, _schemas(flow.reads), flow.function) for flow in metrics}
+        self._parser = Parser(spark, spool, ingests, key)
+        self._spool = spool
+        self._gold = self._planned()
+
+    def _planned(self) -> Prepared:
+        parts = {flow.table.short: Part(_schemas(flow.reads), flow.function) for flow in self._metrics}
+        return Prepared(self._spark, self._spool, parts, tasks=self._spark.sparkContext.defaultParallelism)
 
     @property
     def tables(self) -> list[Table]:
@@ -103,13 +101,14 @@ class Scan:
     def examples(self) -> dict[str, pa.Table]:
         """The contracts' examples as rows of the silver tables, many of each, by table. Nothing is written."""
         now = datetime.now(UTC)
-        lines = [(flow.topic.name, n, example) for flow in self._ingests for n in range(WARM_UP_ROWS) for example in flow.topic.examples]
-        rows = [
-            {"topic": topic, "partition": 0, "offset": n, "kafka_timestamp": now, "key": b"", "value": line.encode(), "ingested_at": now}
-            for topic, n, line in lines
-        ]
-        records = self._parse.run(pa.Table.from_pylist(rows, arrow_schema(self._ingests[0].bronze)))
-        return {flow.table.name: unpacked(records.filter(pc.is_valid(records[flow.table.short])), flow) for flow in self._ingests}
+        empty = {"partition": 0, "kafka_timestamp": now, "key": b"", "ingested_at": now}
+        records = {}
+        for flow in self._ingests:
+            values = [example.encode() for example in flow.topic.examples] * WARM_UP_ROWS
+            rows = [empty | {"topic": flow.topic.name, "offset": n, "value": value} for n, value in enumerate(values)]
+            records[flow.table.name] = pa.Table.from_pylist(rows, arrow_schema(flow.bronze))
+        parsed = self._parser.parse(records)
+        return {flow.table.name: unpacked(_valid(parsed[flow.table.name]), flow) for flow in self._ingests}
 
     def warm_up(self) -> None:
         """Runs the contracts' examples through every flow, writing nothing: the first real batch then meets a warm JVM.
@@ -119,13 +118,17 @@ class Scan:
         until = time.monotonic() + WARM_UP_SECONDS
         while time.monotonic() < until:
             valid = self.examples()
-            for metric in self._metrics:
-                self._computed(metric, [valid[reads.table.name] for reads in metric.reads])
+            self._gold.run(
+                {metric.table.short: _read(metric, [valid[reads.table.name] for reads in metric.reads]) for metric in self._metrics}
+            )
 
     def leave_out(self, name: str) -> bool:
         """Goes on without the metric of that table, or the watcher, from the next batch; False when it has none of that name."""
         before = len(self._metrics) + len(self._watchers)
-        self._metrics = [metric for metric in self._metrics if metric.table.name != name]
+        metrics = [metric for metric in self._metrics if metric.table.name != name]
+        if len(metrics) < len(self._metrics):
+            self._metrics = metrics
+            self._gold = self._planned()
         self._watchers = [watcher for watcher in self._watchers if watcher.name != name]
         return len(self._metrics) + len(self._watchers) < before
 
@@ -146,6 +149,7 @@ class Scan:
                 raise
 
     def close(self) -> None:
+        self._parser.close()
         self._pool.shutdown(wait=True)
 
     # --- one micro-batch -------------------------------------------------------------------------------------------------------
@@ -193,21 +197,24 @@ class Scan:
 
     def fates(self, taken: pa.Table) -> dict[str, Fates]:
         """What becomes of records (bronze's columns), by the name of the silver table."""
-        records = self._parse.run(taken.select(list(self._ingests[0].bronze.column_names)))
-        return {flow.table.name: fates(records, flow, self._seen[flow.table.name]) for flow in self._ingests}
+        ours = {flow.table.name: taken.filter(pc.equal(taken["topic"], flow.topic.name)) for flow in self._ingests}
+        parsed = self._parser.parse(
+            {flow.table.name: ours[flow.table.name].select(list(flow.bronze.column_names)) for flow in self._ingests}
+        )
+        return {flow.table.name: fates(parsed[flow.table.name], flow, self._seen[flow.table.name]) for flow in self._ingests}
 
     def commit(self, found: dict[str, Fates], late: dict[str, pa.Table], app: str, batch_id: int) -> dict[str, list[datetime]]:
         """Commits all tables but the ledger, side by side, what people look at first. The others do not wait for one that fails; then
         Failure names them all. Returns the minutes (UTC) that changed, by gold table."""
         valid = {name: one.valid for name, one in found.items()}
         work: dict[str, Future[list[datetime]] | Future[None]] = {}
-        for metric in self._metrics:
-            work[metric.table.name] = self._pool.submit(self._commit_metric, metric, valid, app, batch_id)
-        for flow in self._ingests:
-            work[flow.table.name] = self._pool.submit(self._commit_topic, flow, found[flow.table.name], app, batch_id)
+        causes: dict[str, BaseException] = {}
         for forward, forwarder in self._forwards:
             work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name])
-        causes: dict[str, BaseException] = {}
+        for table, rows in self._computed(valid, causes).items():
+            work[table.name] = self._pool.submit(self._commit_metric, table, rows, app, batch_id)
+        for flow in self._ingests:
+            work[flow.table.name] = self._pool.submit(self._commit_topic, flow, found[flow.table.name], app, batch_id)
         changed: dict[str, list[datetime]] = {}
         for name, future in work.items():
             try:
@@ -219,7 +226,7 @@ class Scan:
             raise next(iter(causes.values()))
         restated = [restatements(self.name, batch_id, flow.table, late[flow.table.name]) for flow in self._ingests]
         self._lake.append(RESTATEMENTS, pa.concat_tables(restated), _txn(app, RESTATEMENTS, batch_id))
-        return {metric.table.name: changed[metric.table.name] for metric in self._metrics}
+        return {metric.table.name: changed.get(metric.table.name, []) for metric in self._metrics}
 
     def _commit_topic(self, flow: Ingest, found: Fates, app: str, batch_id: int) -> None:
         """Bronze, quarantine, silver, in that order: what silver holds, bronze can always rebuild."""
@@ -227,20 +234,29 @@ class Scan:
             self._lake.append(table, rows, _txn(app, table, batch_id))
         self._seen[flow.table.name].remember(found.valid)
 
-    def _commit_metric(self, metric: Metric, valid: Mapping[str, pa.Table], app: str, batch_id: int) -> list[datetime]:
-        new = [valid[reads.table.name] for reads in metric.reads]
-        if not any(rows.num_rows for rows in new):
-            return []
-        if metric.table.written is Written.REPLACE:
-            new = self._minutes.touched(metric.reads, valid)
-        rows = self._computed(metric, new)
-        self._lake.upsert(metric.table, rows, _txn(app, metric.table, batch_id))
-        return [minute.astimezone(UTC) for minute in pc.unique(rows[WINDOW]).to_pylist()] if WINDOW in rows.column_names else []
+    def _computed(self, valid: Mapping[str, pa.Table], causes: dict[str, BaseException]) -> dict[Table, pa.Table]:
+        """The rows of every metric that a new row touches. When one cannot be computed, each is tried alone, and what fails is a cause."""
+        touched = [metric for metric in self._metrics if any(valid[reads.table.name].num_rows for reads in metric.reads)]
+        inputs = {metric.table.short: _read(metric, self._rows_for(metric, valid)) for metric in touched}
+        try:
+            rows = self._gold.run(inputs)
+        except Exception:
+            rows = {}
+            for metric in touched:
+                try:
+                    rows[metric.table.short] = self._gold.alone(metric.table.short, inputs[metric.table.short])
+                except Exception as error:
+                    causes[metric.table.name] = error
+        return {metric.table: rows[metric.table.short] for metric in touched if metric.table.short in rows}
 
-    def _computed(self, metric: Metric, inputs: Sequence[pa.Table]) -> pa.Table:
-        return self._gold[metric.table.name].run(
-            *(rows.select(list(reads.columns)) for rows, reads in zip(inputs, metric.reads, strict=True))
-        )
+    def _rows_for(self, metric: Metric, valid: Mapping[str, pa.Table]) -> list[pa.Table]:
+        if metric.table.written is Written.REPLACE:
+            return self._minutes.touched(metric.reads, valid)
+        return [valid[reads.table.name] for reads in metric.reads]
+
+    def _commit_metric(self, table: Table, rows: pa.Table, app: str, batch_id: int) -> list[datetime]:
+        self._lake.upsert(table, rows, _txn(app, table, batch_id))
+        return [minute.astimezone(UTC) for minute in pc.unique(rows[WINDOW]).to_pylist()] if WINDOW in rows.column_names else []
 
     def _silver_days(self, flow: Ingest, days: list[int]) -> pa.Table:
         start = datetime(1970, 1, 1, tzinfo=UTC)
@@ -248,15 +264,6 @@ class Scan:
         return self._lake.read(
             flow.table, ("event_id", "event_time", "payload_hash", "partition", "offset"), time_ranges("event_time", ranges)
         )
-
-
-def with_key(records: DataFrame, key: bytes) -> DataFrame:
-    """The records with the two pads of the pseudonym key as columns, joined from a frame so that no plan shows their bytes."""
-    inner, outer = masking.key_pads(key)
-    pads = records.sparkSession.createDataFrame(
-        [(bytearray(inner), bytearray(outer))], f"{masking.KEY_INNER} binary, {masking.KEY_OUTER} binary"
-    )
-    return records.crossJoin(F.broadcast(pads))
 
 
 def ledger_rows(found: Fates, late: pa.Table) -> dict[str, pa.Table]:
@@ -271,3 +278,12 @@ def _txn(app: str, table: Table, batch_id: int) -> Txn:
 def _schemas(reads: Sequence[Reads]) -> list[str]:
     """What a flow reads, as Spark DDL."""
     return [", ".join(f"`{c.name}` {c.type}" for name in one.columns for c in one.table.columns if c.name == name) for one in reads]
+
+
+def _read(metric: Metric, inputs: Sequence[pa.Table]) -> list[pa.Table]:
+    """Of whole silver rows the columns the metric reads."""
+    return [rows.select(list(reads.columns)) for rows, reads in zip(inputs, metric.reads, strict=True)]
+
+
+def _valid(parsed_records: pa.Table) -> pa.Table:
+    return parsed_records.filter(pc.is_valid(parsed_records[ROW]))

@@ -1,8 +1,6 @@
-"""What every silver entity has in common: its positions, its quarantine, and the one pass that parses all topics of a scan."""
+"""What every silver entity has in common: its positions, its quarantine, and the pass that parses the records of its topic."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
@@ -38,7 +36,10 @@ QUARANTINED = (
     Column("ingested_at", "timestamp", "When its micro-batch was cut, UTC."),
 )
 VIOLATIONS = "violations"
+ROW = "row"
 EVENT_ID_HEADER = "event_id"
+_DECODED = "_decoded"
+_BETWEEN = "\x01"  # two violations; in the name of none
 
 
 def ingest(
@@ -61,100 +62,69 @@ def ingest(
     )
 
 
-def parsed(records: DataFrame, ingests: Sequence[Ingest]) -> DataFrame:
-    """Every record of every topic in one pass: the envelope, `violations`, and per entity a struct of its silver columns.
+def parsed(records: DataFrame, flow: Ingest) -> DataFrame:
+    """Every record of the flow's topic: the envelope, `violations`, and `row`, a struct of the silver columns.
 
-    In: bronze columns (without or with `ingested_at`) and the two HMAC pad columns. Out: one row per record; the struct of the
-    entity its topic feeds is filled where `violations` is empty, all others are NULL. Works on a stream and on a static frame.
+    In: bronze columns (without or with `ingested_at`) of that topic's records, and the two HMAC pad columns. Out: one row per record;
+    `row` is filled where `violations` is empty, else NULL. Works on a stream and on a static frame.
+
+    Each step is columns of their own, never a struct: reading a field out of a struct costs an interpreted row more than most of what
+    is done with it (DECISIONS.md).
     """
     envelope = [F.col(name) for name in records.columns if not name.startswith("hmac_")]
+    decoder = codecs.decoder(flow.topic)
     staged = records.withColumns({"_text": payload.text(F.col("value")), "_envelope_problem": payload.envelope_problem(F.col("value"))})
-    decoders = {flow.table.short: codecs.decoder(flow.topic) for flow in ingests}
-    for depth in range(max(len(decoder.stages) for decoder in decoders.values())):
-        staged = staged.withColumns(
-            {
-                f"_decoded_{flow.table.short}": F.when(
-                    F.col("topic") == flow.topic.name,
-                    decoders[flow.table.short].stages[depth](F.col("_text"), F.col(f"_decoded_{flow.table.short}") if depth else None),
-                )
-                for flow in ingests
-                if depth < len(decoders[flow.table.short].stages)
-            }
-        )
-    given = {flow.table.short: _given(flow, decoders[flow.table.short]) for flow in ingests}
-    staged = staged.withColumns({f"_given_{flow.table.short}": _when_ours(flow, _struct(given[flow.table.short])) for flow in ingests})
-    staged = staged.withColumns({f"_typed_{flow.table.short}": _when_ours(flow, _typed(flow)) for flow in ingests})
-    staged = staged.withColumn(VIOLATIONS, _violations(ingests, decoders))
-    return staged.select(
-        *envelope,
-        VIOLATIONS,
-        *(
-            F.when((F.col("topic") == flow.topic.name) & (F.size(VIOLATIONS) == 0), _silver(flow)).alias(flow.table.short)
-            for flow in ingests
-        ),
-    )
+    for depth, stage in enumerate(decoder.stages):
+        staged = staged.withColumn(_DECODED, stage(F.col("_text"), F.col(_DECODED) if depth else None))
+    staged = staged.withColumns({f"_given_{name}": column for name, column in _given(decoder).items()})
+    staged = staged.withColumns({f"_typed_{name}": column for name, column in _typed(flow).items()})
+    staged = staged.withColumn("_broken", _broken(flow, decoder))
+    none = F.array().cast("array<string>")
+    staged = staged.withColumn(VIOLATIONS, F.when(F.col("_broken") == "", none).otherwise(F.array_distinct(F.split("_broken", _BETWEEN))))
+    return staged.select(*envelope, VIOLATIONS, F.when(F.size(VIOLATIONS) == 0, _silver(flow)).alias(ROW))
 
 
 def silver_rows(parsed_records: DataFrame, flow: Ingest) -> DataFrame:
-    """The valid rows of one entity, not yet deduplicated. `parsed_records` has `ingested_at`."""
-    short = flow.table.short
-    columns = [F.col("ingested_at") if name == "ingested_at" else F.col(f"{short}.{name}").alias(name) for name in flow.table.column_names]
-    return parsed_records.where(F.col(short).isNotNull()).select(*columns)
+    """The valid rows of the entity, not yet deduplicated. `parsed_records` has `ingested_at`."""
+    columns = [F.col(name) if name == "ingested_at" else F.col(f"{ROW}.{name}").alias(name) for name in flow.table.column_names]
+    return parsed_records.where(F.col(ROW).isNotNull()).select(*columns)
 
 
 def quarantine_rows(parsed_records: DataFrame, flow: Ingest) -> DataFrame:
-    """The rows of one topic that break a rule."""
-    broken = (F.col("topic") == flow.topic.name) & (F.size(VIOLATIONS) > 0)
-    return parsed_records.where(broken).select(*flow.quarantine.column_names)
+    """The rows that break a rule."""
+    return parsed_records.where(F.size(VIOLATIONS) > 0).select(*flow.quarantine.column_names)
 
 
-def _when_ours(flow: Ingest, column: SparkColumn) -> SparkColumn:
-    return F.when(F.col("topic") == flow.topic.name, column)
-
-
-def _struct(columns: dict[str, SparkColumn]) -> SparkColumn:
-    return F.struct(*(column.alias(name) for name, column in columns.items()))
-
-
-def _given(flow: Ingest, decoder: codecs.Decoder) -> dict[str, SparkColumn]:
+def _given(decoder: codecs.Decoder) -> dict[str, SparkColumn]:
     """The source texts by column name, and the event time both read and as text."""
-    found = decoder.fields(F.col(f"_decoded_{flow.table.short}"), F.col("key").cast("string"))
+    found = decoder.fields(F.col(_DECODED), F.col("key").cast("string"))
     if "event_id" not in found:
         found["event_id"] = F.coalesce(_header(EVENT_ID_HEADER), F.concat_ws("-", "topic", "partition", "offset"))
     return {name.replace(".", "_"): column for name, column in found.items()}
 
 
-def _typed(flow: Ingest) -> SparkColumn:
-    given = F.col(f"_given_{flow.table.short}")
-    values = {field.flat: typed.value(field, given[field.flat]) for field in flow.topic.fields if field.kind != "time"}
-    return _struct({"event_time": given["event_time"]} | values)
+def _typed(flow: Ingest) -> dict[str, SparkColumn]:
+    given = {field.flat: F.col(f"_given_{field.flat}") for field in flow.topic.fields}
+    return {field.flat: typed.value(field, given[field.flat]) for field in flow.topic.fields if field.kind != "time"}
 
 
-def _violations(ingests: Sequence[Ingest], decoders: dict[str, codecs.Decoder]) -> SparkColumn:
-    """Why the payload cannot be read, or every field and rule it breaks; an empty array for a good row, never NULL for one of ours."""
-    branches = F.lit(None).cast("array<string>")
-    for flow in ingests:
-        short = flow.table.short
-        unreadable = F.coalesce("_envelope_problem", decoders[short].problem(F.col("_text"), F.col(f"_decoded_{short}")))
-        broken = F.when(unreadable.isNotNull(), F.array(unreadable)).otherwise(F.array_distinct(F.array_compact(F.array(*_broken(flow)))))
-        branches = F.when(F.col("topic") == flow.topic.name, broken).otherwise(branches)
-    return branches
+def _held(name: str) -> SparkColumn:
+    """A field's typed value."""
+    return F.col("_given_event_time" if name == "event_time" else f"_typed_{name}")
 
 
-def _broken(flow: Ingest) -> list[SparkColumn]:
-    given, held = F.col(f"_given_{flow.table.short}"), F.col(f"_typed_{flow.table.short}")
-    when = event_time.problem(given["event_time_text"], held["event_time"], F.col("kafka_timestamp"))
-    fields = [
-        typed.problem(field, given[field.flat], held[field.flat]) for field in flow.topic.fields if field.kind != "time"
-    ]
-    rules = [F.when(~rule.holds(lambda name: held[name]), rule.name) for rule in flow.rules]
-    return [when, *(problem for problem in fields if problem is not None), *rules]
+def _broken(flow: Ingest, decoder: codecs.Decoder) -> SparkColumn:
+    """Why the payload cannot be read, or every field and rule it breaks, as one text: empty for a good row, never NULL."""
+    unreadable = F.coalesce("_envelope_problem", decoder.problem(F.col("_text"), F.col(_DECODED)))
+    when = event_time.problem(F.col("_given_event_time_text"), _held("event_time"), F.col("kafka_timestamp"))
+    fields = [typed.problem(field, F.col(f"_given_{field.flat}"), _held(field.flat)) for field in flow.topic.fields if field.kind != "time"]
+    rules = [F.when(~rule.holds(_held), rule.name) for rule in flow.rules]
+    return F.coalesce(unreadable, F.concat_ws(_BETWEEN, when, *(problem for problem in fields if problem is not None), *rules))
 
 
 def _silver(flow: Ingest) -> SparkColumn:
-    held = F.col(f"_typed_{flow.table.short}")
-    columns = flow.projection(lambda name: held[name])
-    columns |= {name: held[name] for name in ("event_id", "event_time")}
+    columns = flow.projection(_held)
+    columns |= {name: _held(name) for name in ("event_id", "event_time")}
     columns |= {name: F.col(name) for name in ("partition", "offset", "kafka_timestamp")} | {"payload_hash": F.xxhash64("value")}
     has_value = F.col("value").isNotNull()  # makes every field nullable, as Arrow wants of the fields of a struct that may be NULL
     return F.struct(

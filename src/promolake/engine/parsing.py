@@ -1,0 +1,77 @@
+"""Kafka records in, each with what it breaks or its silver row out: the parse pass of a scan, on all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from promolake.columns import masking
+from promolake.core.flow import Ingest
+from promolake.engine.prepared import Part, Prepared
+from promolake.silver.entity import ROW, VIOLATIONS, parsed
+
+FEW = 500  # records that a second task would take longer for than it saves
+_POSITION = ("partition", "offset")
+
+
+class Parser:
+    """Parses the records of several topics in one Spark job a core, each over an equal share of every topic."""
+
+    def __init__(self, spark: SparkSession, spool: Path, ingests: Sequence[Ingest], key: bytes) -> None:
+        self._ingests = ingests
+        parts = {flow.table.short: Part([flow.bronze.ddl], partial(_answers, flow=flow, key=key)) for flow in ingests}
+        cores = spark.sparkContext.defaultParallelism
+        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="parse")
+        self._copies = list(self._pool.map(lambda n: Prepared(spark, spool / f"records.{n}", parts), range(cores)))
+
+    @property
+    def kept(self) -> set[str]:
+        """The entities whose plan is kept."""
+        return self._copies[0].kept
+
+    def parse(self, records: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
+        """In: records (bronze's columns) by the silver table their topic feeds. Out: the same, with `violations` and `row` (entity.py)."""
+        copies = self._copies if sum(rows.num_rows for rows in records.values()) > FEW else self._copies[:1]
+
+        def share(n: int) -> dict[str, pa.Table]:
+            mine = {flow.table.short: _share(records[flow.table.name], n, len(copies)) for flow in self._ingests}
+            found = copies[n].run({name: [rows] for name, rows in mine.items()})
+            return {name: _beside(rows, found[name]) for name, rows in mine.items()}
+
+        shares = list(self._pool.map(share, range(len(copies))))
+        return {flow.table.name: pa.concat_tables([one[flow.table.short] for one in shares]) for flow in self._ingests}
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+
+
+def with_key(records: DataFrame, key: bytes) -> DataFrame:
+    """The records with the two pads of the pseudonym key as columns, joined from a frame so that no plan shows their bytes."""
+    inner, outer = masking.key_pads(key)
+    pads = records.sparkSession.createDataFrame(
+        [(bytearray(inner), bytearray(outer))], f"{masking.KEY_INNER} binary, {masking.KEY_OUTER} binary"
+    )
+    return records.crossJoin(F.broadcast(pads))
+
+
+def _answers(records: DataFrame, flow: Ingest, key: bytes) -> DataFrame:
+    """What is not known of the records yet, with their positions."""
+    return parsed(with_key(records, key), flow).select(*_POSITION, VIOLATIONS, ROW)
+
+
+def _share(rows: pa.Table, n: int, of: int) -> pa.Table:
+    size = -(-rows.num_rows // of)
+    return rows.slice(n * size, size)
+
+
+def _beside(rows: pa.Table, answers: pa.Table) -> pa.Table:
+    """The answers beside the records they are of. Nothing in the plan moves a row; were it otherwise, nothing must come of it."""
+    if any(not rows[name].cast("int64").equals(answers[name].cast("int64")) for name in _POSITION):
+        raise RuntimeError("the parse pass returned other records than it was given, or in another order")
+    return rows.append_column(VIOLATIONS, answers[VIOLATIONS]).append_column(ROW, answers[ROW])
