@@ -14,7 +14,7 @@ from promolake.whole_file import write_whole
 TITLES = {"common": "bronze, GMV, product sales and requests per IP, per minute", "all": "all six topics, all tables"}
 BACKLOG = ("engine", "scored", "events", "events per CPU-s", "CPU-us an event", "beyond start-up", "events/s", "start-up", "peak memory")
 LATENCY = ("engine", "work", "load", "p50 s", "p95 s", "p99 s", "max s", "marks", "ready after", "CPU-s a second", "peak memory")
-FEW = 200
+FEW = 3_000
 """Records of the smallest dataset: what an engine costs when there is next to nothing to do."""
 
 

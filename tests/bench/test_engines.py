@@ -1,7 +1,7 @@
 """promolake beside what users would pick instead: what an event costs, how soon gold shows it, and whether that lasts.
 
 `make bench QUICK=1` measures a reduced set in about ten minutes. BENCH_ENGINES="promolake,Flink SQL" measures some engines only,
-BENCH_REPORT names another directory; results of earlier runs in it stay in the report until they are measured again.
+BENCH_WORKS=all one kind of work; BENCH_REPORT names another directory. What was measured before stays in the report until it is measured again.
 """
 
 from __future__ import annotations
@@ -45,12 +45,14 @@ class Sizes(NamedTuple):
 QUICK = Sizes(200_000, 1, 15, 20, 60, (), (), (), 0)
 FULL = Sizes(1_000_000, 3, 30, 120, 180, (1, 100, 10_000), (4, 16), (4, 16), 30)
 SIZES = QUICK if os.environ.get("QUICK") else FULL
+QUICK_SLOW = ("common",)
 RATE = 1000.0
 GENERATOR_RATE = 5_000.0
 """What one sender sustains beside an engine on two cores: half of a faster engine's maximum is cut to it."""
 
 console = Console(width=160)
 CHOSEN = [engine for engine in ENGINES if engine.name in os.environ.get("BENCH_ENGINES", engine.name).split(",")]
+WORKS = os.environ.get("BENCH_WORKS", "common,all").split(",")
 
 
 def say(line: str) -> None:
@@ -68,10 +70,11 @@ def results() -> Iterator[Results]:
     console.print(f"report, results and plots: {kept.directory}")
 
 
-def runs(repeat: int) -> list[tuple[Engine, Work]]:
-    """Every engine with each work it does, another one first in every repeat."""
+def runs(repeat: int, slow: Sequence[str] = ()) -> list[tuple[Engine, Work]]:
+    """Every engine with each work it does, another one first in every repeat; in a quick run slow engines do the works `slow` only."""
     turned = CHOSEN[repeat % len(CHOSEN) :] + CHOSEN[: repeat % len(CHOSEN)]
-    return [(engine, work) for engine in turned for work in engine.does]
+    allowed = {engine.name: slow if engine.slow and SIZES is QUICK else engine.does for engine in turned}
+    return [(engine, work) for engine in turned for work in engine.does if work in allowed[engine.name] and work in WORKS]
 
 
 def take_each(
@@ -101,12 +104,12 @@ def test_backlog_of_next_to_nothing_shows_what_starting_costs(results: Results, 
 def test_backlog_events_per_cpu_second(results: Results, tmp_path: Path) -> None:
     with console.status(f"sending {SIZES.records:,} records"), dataset(tmp_path / "kafka", SIZES.records, say) as data:
         for repeat in range(SIZES.repeats):
-            take_each(results, data, tmp_path, runs(repeat), repeat)
+            take_each(results, data, tmp_path, runs(repeat, slow=QUICK_SLOW), repeat)
     assert_ours_scored(results, "backlog")
 
 
 def test_latency_at_a_thousand_a_second(results: Results, tmp_path: Path) -> None:
-    loaded(results, tmp_path, lambda engine, work: RATE if work == "common" or SIZES is FULL or engine.name == "promolake" else None)
+    loaded(results, tmp_path, lambda engine, work: RATE)
 
 
 @pytest.mark.skipif(SIZES is QUICK, reason="only in the full run")

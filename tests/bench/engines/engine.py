@@ -61,6 +61,8 @@ class Engine(ABC):
     """What kind of table it writes, and what else it does or leaves out, in a sentence of the report."""
     lives = True
     """Whether it can run until it is stopped, into tables that can be watched."""
+    slow = False
+    """Whether its fixed cost alone takes minutes: a quick run leaves most of it out."""
     sign = "running"
     """What it prints when it has begun to read, in live mode."""
 

@@ -14,7 +14,7 @@ def main(lake: Path, bootstrap: str) -> None:
     counted: Counter[str] = Counter()
     backlog = Backlog(bootstrap, COMMON_TOPICS)
     while not backlog.is_read:
-        counted.update(message.topic() for message in backlog.taken(50_000, 1.0))
+        counted.update(message.topic() for message in backlog.taken(50_000, 0.2))
     lake.mkdir(parents=True)
     (lake / "drained.json").write_text(json.dumps(counted))
 

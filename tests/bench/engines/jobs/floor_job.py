@@ -96,7 +96,7 @@ def main(lake: Path, bootstrap: str, live: bool) -> None:
     backlog, batch = Backlog(bootstrap, COMMON_TOPICS), 0
     print("running", flush=True)
     while not stop.is_set() and (live or not backlog.is_read):
-        messages = backlog.taken(MOST, 0.2 if live else 1.0)
+        messages = backlog.taken(MOST, 0.2)
         if not messages:
             continue
         written = CommitProperties(app_transactions=[Transaction("floor", batch)])

@@ -87,12 +87,14 @@ def per_minute(rows: DataFrame, *grain: str, **figures: Column) -> DataFrame:
     )
 
 
-SALE = (F.col("status") == "PAID") & (F.col("line_amount") > 0)
-REFUND = F.col("status").isin("CANCELLED", "REFUNDED")
-SOLD = {
-    "unit_count": F.sum(F.when(SALE, F.col("quantity")).otherwise(0)),
-    "sale_count": F.count_if(SALE),
-}
+def is_sale() -> Column:
+    return (F.col("status") == "PAID") & (F.col("line_amount") > 0)
+
+
+def sold() -> dict[str, Column]:
+    return {"unit_count": F.sum(F.when(is_sale(), F.col("quantity")).otherwise(0)), "sale_count": F.count_if(is_sale())}
+
+
 USAGE = ("cpu", "mem", "io")
 
 
@@ -105,32 +107,30 @@ def gmv(orders: DataFrame) -> DataFrame:
         orders,
         "currency",
         "category",
-        gmv_amount=amount(SALE, F.col("line_amount")),
-        refund_amount=amount(REFUND, -F.abs("line_amount")),
+        gmv_amount=amount(is_sale(), F.col("line_amount")),
+        refund_amount=amount(F.col("status").isin("CANCELLED", "REFUNDED"), -F.abs("line_amount")),
         ordered_amount=amount(F.col("status") == "PLACED", F.col("line_amount")),
-        order_count=F.approx_count_distinct(F.when(SALE, F.col("order_id"))),
-        buyer_count=F.approx_count_distinct(F.when(SALE, F.col("user_id"))),
-        **SOLD,
+        order_count=F.approx_count_distinct(F.when(is_sale(), F.col("order_id"))),
+        buyer_count=F.approx_count_distinct(F.when(is_sale(), F.col("user_id"))),
+        **sold(),
     )
 
 
 def sales_per_product(orders: DataFrame) -> DataFrame:
-    return per_minute(orders, "currency", "product_id", sales_amount=amount(SALE, F.col("line_amount")), **SOLD)
+    return per_minute(orders, "currency", "product_id", sales_amount=amount(is_sale(), F.col("line_amount")), **sold())
 
 
-REQUESTED = {
-    "request_count": F.count("*"),
-    "page_view_count": F.count_if("is_page_view"),
-    "failed_count": F.count_if(F.col("status") >= 400),
-}
+def requested() -> dict[str, Column]:
+    failed = F.count_if(F.col("status") >= 400)
+    return {"request_count": F.count("*"), "page_view_count": F.count_if("is_page_view"), "failed_count": failed}
 
 
 def requests_per_ip(access: DataFrame) -> DataFrame:
-    return per_minute(access, "ip", **REQUESTED)
+    return per_minute(access, "ip", **requested())
 
 
 def traffic(access: DataFrame) -> DataFrame:
-    return per_minute(access, **REQUESTED, visitor_count=F.approx_count_distinct("ip"), byte_count=F.sum("bytes"))
+    return per_minute(access, **requested(), visitor_count=F.approx_count_distinct("ip"), byte_count=F.sum("bytes"))
 
 
 def machine_metrics(samples: DataFrame) -> DataFrame:
@@ -147,7 +147,7 @@ def errors(log_events: DataFrame) -> DataFrame:
 def funnel(searches: DataFrame, views: DataFrame, orders: DataFrame) -> DataFrame:
     stages = [
         rows.select("event_time", "user_id", F.lit(stage).alias("stage"))
-        for stage, rows in (("search", searches), ("view", views), ("order", orders.where(SALE)))
+        for stage, rows in (("search", searches), ("view", views), ("order", orders.where(is_sale())))
     ]
     at = {stage: F.col("stage") == stage for stage in ("search", "view", "order")}
     counted = {f"{stage}_count": F.count_if(is_it) for stage, is_it in at.items()}
