@@ -1,7 +1,8 @@
 """promolake beside what users would pick instead: what an event costs, how soon gold shows it, and whether that lasts.
 
 `make bench QUICK=1` measures a reduced set in about ten minutes. BENCH_ENGINES="promolake,Flink SQL" measures some engines only,
-BENCH_WORKS=all one kind of work; BENCH_REPORT names another directory. What was measured before stays in the report until it is measured again.
+BENCH_WORKS=all one kind of work, BENCH_REPORT names another directory. What was measured before stays in the report until it is
+measured again.
 """
 
 from __future__ import annotations
