@@ -55,7 +55,10 @@ def broker_with_topics(home: Path, say: Callable[[str], None]) -> Iterator[str]:
 
 @contextmanager
 def dataset(home: Path, records: int, say: Callable[[str], None], keys: int = 1) -> Iterator[Dataset]:
-    """A broker holding a clean promotion day of so many records; `keys` times as many products and shoppers as usual."""
+    """A broker holding a clean promotion day of so many records; `keys` times as many products and shoppers as usual.
+
+    Addresses stay as many as they are: the simulator's households.
+    """
     with broker_with_topics(home, say) as bootstrap:
         expected, truth = Expected(), Truth()
         with Sender(bootstrap, say) as sender, _more_keys(keys):

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.engines.environment import REQUIREMENTS
+from bench.engines.flink import JARS as FLINK_JARS
 from promolake.engine.jars import java
 
 
@@ -30,7 +31,7 @@ def facts() -> dict[str, str]:
         "java": said.splitlines()[0],
         "python": platform.python_version(),
         "promolake's": ", ".join(f"{name} {version(name)}" for name in ("pyspark", "delta-spark", "deltalake", "pyarrow")),
-        "peers'": ", ".join(f"{name} {number}" for name, number in sorted(locked.items())) + ", Iceberg 1.11.0",
+        "peers'": ", ".join([*(f"{name} {number}" for name, number in sorted(locked.items())), *FLINK_JARS.coordinates]),
         "commit": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(),
     }
 

@@ -67,7 +67,7 @@ def _backlog(results: Results) -> str:
         rows = [_backlog_row(results, engine, work) for engine in ENGINES if results.of("backlog", engine=engine.name, work=work)]
         if rows:
             parts.append(f"## Backlog: {title}\n\n{_table(BACKLOG, rows)}")
-    return "\n".join(parts) + "\n\nStart-up is a run over a handful of events: wall time, and CPU time in brackets.\n" if parts else ""
+    return "\n\n".join(parts) + "\n\nStart-up is a run over a handful of events: wall time, and CPU time in brackets.\n" if parts else ""
 
 
 def _backlog_row(results: Results, engine: Engine, work: str) -> list[str]:
