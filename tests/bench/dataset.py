@@ -61,7 +61,7 @@ def dataset(home: Path, records: int, say: Callable[[str], None], keys: int = 1)
     """
     with broker_with_topics(home, say) as bootstrap:
         expected, truth = Expected(), Truth()
-        with Sender(bootstrap, say) as sender, _more_keys(keys):
+        with Sender(bootstrap, say) as sender, more_keys(keys):
             for happening in islice(PromotionDay(SEED, RATE, START, trouble=False), records):
                 assert sender.send(happening.message)
                 expected.add(happening)
@@ -70,7 +70,7 @@ def dataset(home: Path, records: int, say: Callable[[str], None], keys: int = 1)
 
 
 @contextmanager
-def _more_keys(times: int) -> Iterator[None]:
+def more_keys(times: int) -> Iterator[None]:
     """The simulator's catalogue is fixed; the scaling measure alone wants another one."""
     products, shoppers = catalogue.PRODUCTS * times, catalogue.SHOPPERS * times
     with (

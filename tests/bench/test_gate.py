@@ -12,9 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from bench.dataset import START
+from bench import report
+from bench.dataset import START, more_keys
+from bench.endurance import slope
 from bench.engines.promolake import Promolake
-from bench.measuring import Metered, cpu_seconds, tree
+from bench.goals import judged as judged_goals
+from bench.measuring import Metered, Sample, cpu_seconds, tree
 from bench.results import Results
 from bench.truth import Expected, differences, held
 from promolake.producers.promotion import PromotionDay
@@ -101,3 +104,46 @@ def test_results_measured_again_replace_the_old_ones_and_leave_the_others(tmp_pa
     results.keep("backlog", "a", {"engine": "a", "cpu_s": 3})
     assert Results(tmp_path).of("backlog", engine="a") == [{"engine": "a", "cpu_s": 3}]
     assert len(Results(tmp_path).of("backlog")) == 2
+
+
+def test_a_run_without_a_score_is_named_in_the_report_and_counts_in_no_figure(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    common = {
+        "work": "common",
+        "events": 1000,
+        "wall_s": 2.0,
+        "peak_memory": 2**30,
+        "load_before": 0.1,
+        "records": 9_000,
+        "scale": 1,
+        "keys": 1,
+    }
+    for engine, cpu, wrong in (
+        ("promolake", 2.0, []),
+        ("Flink SQL", 4.0, []),
+        ("hand-written floor", 0.1, ["gmv_per_minute: 1 row differs"]),
+    ):
+        results.keep("backlog", engine, common | {"engine": engine, "cpu_s": cpu, "wrong": wrong, "repeat": 0})
+    text = report.write(results)
+    assert "| hand-written floor | 0 of 1 | no score: gmv_per_minute: 1 row differs |" in text
+    found = {goal.what: goal.found for goal in judged_goals(results)}
+    assert found["events per CPU-second, common work: promolake / Flink SQL"] == 2.0
+    assert found["events per CPU-second, common work: promolake / hand-written floor"] is None
+
+
+def test_more_keys_are_more_products_in_the_same_number_of_events() -> None:
+    def products() -> int:
+        day = islice(PromotionDay(7, 1000.0, START, trouble=False), 20_000)
+        return len({happening.fact.product_id for happening in day if happening.message.topic == "shop.orders"})
+
+    once = products()
+    with more_keys(16):
+        assert products() > 1.5 * once
+    assert products() == once
+
+
+def test_memory_that_grows_a_tenth_in_ten_minutes_is_told_and_what_came_before_is_not() -> None:
+    samples = [Sample(float(at), 0.0, 10**9 if at > 300 else 1) for at in range(0, 1500, 10)]
+    assert abs(slope(samples)) < 1e-9
+    growing = [Sample(float(at), 0.0, int(1e9 * (1 + at / 6000))) for at in range(0, 1500, 10)]
+    assert 0.08 < slope(growing) < 0.1
