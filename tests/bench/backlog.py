@@ -12,6 +12,7 @@ from bench.dataset import NAMES, Dataset
 from bench.engines.engine import COMMON_TOPICS, REPOSITORY, Engine, Place, Work
 from bench.machine import load
 from bench.measuring import Metered
+from bench.truth import judged
 
 PATIENCE_SECONDS = 1800.0
 
@@ -47,16 +48,8 @@ def take(engine: Engine, work: Work, data: Dataset, home: Path) -> Taken:
         elif run.exit_code:
             wrong = [f"ended with {run.exit_code}: {place.log.read_text(errors='replace').strip()[-300:]}"]
         else:
-            wrong = judged(engine, place, data)
+            wrong = judged(lambda: engine.differences(place, data.expected, data.truth))
     if not wrong:
         shutil.rmtree(home)
     events = data.events(tuple(NAMES) if work == "all" else COMMON_TOPICS)
     return Taken(engine.name, work, events, took, last.cpu, run.peak_memory, before, wrong)
-
-
-def judged(engine: Engine, place: Place, data: Dataset) -> list[str]:
-    """The gate: where the result differs from the truth. A table that cannot be read differs."""
-    try:
-        return engine.differences(place, data.expected, data.truth)
-    except Exception as error:  # whatever stops a reader stops the score
-        return [f"its tables cannot be read: {type(error).__name__}: {str(error)[:200]}"]

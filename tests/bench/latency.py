@@ -19,7 +19,7 @@ from bench.dataset import broker_with_topics
 from bench.engines.engine import REPOSITORY, Engine, Place, Watch, Work
 from bench.machine import load
 from bench.measuring import Metered
-from bench.truth import held
+from bench.truth import held, judged
 from promolake.cli.freshness import quantile
 from promolake.engine.kafka import producer
 from promolake.producers import clock
@@ -77,7 +77,7 @@ def under_load(
         shown = visible(watch, report["truth"], drain_s) if run.alive else False
         found = watch.delays(sales_file(_report(place)), 0, began + warm_s)
         wrong = [] if shown else [f"{watch.total} of {_sold(report['truth'])} sales visible {drain_s:.0f} s after the last was sent"]
-        wrong = wrong or _judged(engine, place, report["truth"])
+        wrong = wrong or judged(lambda: _differences(engine, place, report["truth"]))
         figures = {name: quantile(found, share) for name, share in SHARES.items()} | {"max": found[-1]} if found else {}
         cpu = (used.cpu - first.cpu) / (used.at - first.at)
         memory = run.peak_memory
@@ -127,13 +127,6 @@ def _close_windows(bootstrap: str) -> None:
         sending.send("shop.orders", json.dumps({"event_id": f"last-{partition}"} | line).encode(), b"last", partition=partition)
     sending.flush(timeout=30)
     sending.close(timeout=5)
-
-
-def _judged(engine: Engine, place: Place, truth: dict[str, Any]) -> list[str]:
-    try:
-        return _differences(engine, place, truth)
-    except Exception as error:  # whatever stops a reader stops the score
-        return [f"its tables cannot be read: {type(error).__name__}: {str(error)[:200]}"]
 
 
 def _differences(engine: Engine, place: Place, truth: dict[str, Any]) -> list[str]:

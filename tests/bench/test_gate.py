@@ -15,11 +15,12 @@ import pytest
 from bench import report
 from bench.dataset import START, more_keys
 from bench.endurance import slope
+from bench.engines.engine import Place
 from bench.engines.promolake import Promolake
 from bench.goals import judged as judged_goals
 from bench.measuring import Metered, Sample, cpu_seconds, tree
 from bench.results import Results
-from bench.truth import Expected, differences, held
+from bench.truth import Expected, differences, held, judged
 from promolake.producers.promotion import PromotionDay
 
 MINUTE = datetime(2024, 11, 11, 10, tzinfo=UTC)
@@ -67,12 +68,8 @@ def test_the_truth_of_a_day_agrees_with_itself_by_minute_and_by_product() -> Non
 
 
 def test_an_engine_that_left_no_tables_has_no_score(tmp_path: Path) -> None:
-    from bench.backlog import judged
-    from bench.dataset import Dataset
-    from bench.engines.engine import Place
-
-    data = Dataset("localhost:1", 0, Expected(), {})
-    assert judged(Promolake(), Place(tmp_path, data.bootstrap, "common"), data)
+    place = Place(tmp_path, "localhost:1", "common")
+    assert judged(lambda: Promolake().differences(place, Expected(), {}))
 
 
 def test_the_meter_counts_children_that_live_and_those_that_ended(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -69,6 +69,14 @@ def differences(expected: Mapping[str, Rows], found: Mapping[str, Rows]) -> list
             example = min(wrong, key=str)
             said.append(f"{table}: {len(wrong)} of {len(rows)} rows differ, {example}: {found[table].get(example)} for {rows.get(example)}")
     return said
+
+
+def judged(differences: Callable[[], list[str]]) -> list[str]:
+    """What the gate says. A table that cannot be read differs."""
+    try:
+        return differences()
+    except Exception as error:  # whatever stops a reader stops the score
+        return [f"its tables cannot be read: {type(error).__name__}: {str(error)[:200]}"]
 
 
 def same_sum(name: str, expected: Decimal | int, found: Decimal | int | None) -> list[str]:

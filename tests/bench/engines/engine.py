@@ -21,6 +21,8 @@ JOBS = Path(__file__).parent / "jobs"
 Work = Literal["common", "all"]
 Mode = Literal["once", "live"]
 Say = Callable[[str], None]
+COMMON_TOPICS = ("shop.orders", "site.access")
+COMMON_TABLES = tuple(QUESTIONS)
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,6 @@ class Engine(ABC):
             found = self.rows(place, "gold", table, f"sum({figure}) AS n")["n"][0].as_py()
             said += same_sum(f"{table}, {figure}", value, found)
         return said
-
-
-COMMON_TOPICS = ("shop.orders", "site.access")
-COMMON_TABLES = tuple(QUESTIONS)
 
 
 def job(script: str, place: Place, mode: Mode, python: Path | str = sys.executable) -> list[str]:
