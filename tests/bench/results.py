@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from bench.engines.engine import REPOSITORY
 from promolake.whole_file import write_whole
 
-DIRECTORY = Path(os.environ.get("BENCH_REPORT", REPOSITORY / "bench-report"))
+KIND = "quick" if os.environ.get("QUICK") else "full"
+DIRECTORY = Path(os.environ.get("BENCH_REPORT", REPOSITORY / "bench-report" / KIND))
 Record = dict[str, Any]
 
 
