@@ -76,8 +76,8 @@ def _backlog_row(results: Results, engine: Engine, work: str) -> list[str]:
     start = _scored(results.of("backlog", engine=engine.name, work=work, records=FEW))
     begun = f"{start[0]['wall_s']:.1f} s ({start[0]['cpu_s']:.1f} s)" if start else "-"
     if not scored:
-        why = next((line for one in every for line in one["wrong"]), "not measured")
-        return [engine.name, f"0 of {len(every)}", "no score: " + why.replace("\n", " ")[:120], "", "", "", "", begun, ""]
+        why = next((f"no score: {line}" for one in every for line in one["wrong"]), "not measured")
+        return [engine.name, f"0 of {len(every)}", why.replace("\n", " ")[:130], "", "", "", "", begun, ""]
     return [
         engine.name,
         f"{len(scored)} of {len([one for one in every if one['records'] == scored[0]['records']])}",
