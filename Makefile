@@ -37,8 +37,8 @@ test: $(INSTALLED) ## every test, by two workers; ARGS="-k words" for some of th
 chaos: $(INSTALLED) ## the long fault tests: kills at every point, broker, disk; SEED=7 to repeat a run, ARGS="-k words"
 	@CHAOS_SEED=$(or $(SEED),$(shell date +%s)) $(VENV)/bin/python -m pytest -m chaos -s tests/chaos $(ARGS)
 
-bench: $(INSTALLED) ## measurements, for an idle machine; ARGS="-k words" for some of them
-	@$(VENV)/bin/python -m pytest -m bench -s tests/bench $(ARGS)
+bench: $(INSTALLED) ## measurements, for an idle machine; QUICK=1 for ten minutes of the engine comparison, ARGS="-k words" for some
+	@$(VENV)/bin/python -m pytest -m bench -s tests/bench$(if $(QUICK),/test_engines.py) $(ARGS)
 
 pages: $(INSTALLED) ## what is generated from the contracts anew: TABLES.md and the hallway's picture
 	@$(VENV)/bin/promolake tables --format markdown > TABLES.md
