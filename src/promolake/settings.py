@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -62,6 +62,9 @@ class Alerts(_Section):
 
 class Errors(_Section):
     levels: tuple[str, ...] = Field(("ERROR",), description="Log levels forwarded to app.logs.errors.")
+    lane: Literal["realtime", "micro-batch"] = Field(
+        "realtime", description="Whether a real-time query forwards them in milliseconds and micro-batches audit it, or these do it all."
+    )
 
 
 class Privacy(_Section):

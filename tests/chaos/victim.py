@@ -94,11 +94,11 @@ class Victim:
         return watched
 
     def _forwarding(self, send: Callable[..., int]) -> Callable[..., int]:
-        def watched(forwarder: Forwarder, rows: Any) -> int:
+        def watched(forwarder: Forwarder, rows: Any, *batch: Any) -> int:
             name = forwarder._forward.name
             if "ERROR" in rows["level"].to_pylist():
                 self.reached(f"before:{name}", -1)
-            sent = send(forwarder, rows)
+            sent = send(forwarder, rows, *batch)
             if sent:
                 self.reached(f"after:{name}", -1)
             return sent

@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
+from promolake.bronze.envelope import enveloped
 from promolake.columns import masking
 from promolake.core.flow import Forward, Ingest, Metric, Reads
 from promolake.core.table import Table, Written
@@ -91,11 +92,8 @@ class Scan:
     def start(self, bootstrap: str, checkpoint: Path, max_offsets: int, trigger: dict[str, object]) -> StreamingQuery:
         """Starts the query; it goes on where its checkpoint ends. Raises what Spark raises when Kafka is away."""
         options = kafka.reader_options(bootstrap, [flow.topic.name for flow in self._ingests], max_offsets)
-        records = self._spark.readStream.format("kafka").options(**options).load().select(
-            "topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp"), "key", "value",
-            F.coalesce("headers", F.array().cast("array<struct<key:string,value:binary>>")).alias("headers"),
-            F.current_timestamp().alias("ingested_at"),  # Spark keeps it in the offset log: a replayed batch has the same
-        )  # fmt: skip
+        records = enveloped(self._spark.readStream.format("kafka").options(**options).load())
+        records = records.withColumn("ingested_at", F.current_timestamp())  # in the offset log: a replayed batch has the same
         records = records.coalesce(self._spark.sparkContext.defaultParallelism)  # a task per core, not per Kafka partition
         writer = records.writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint)).trigger(**trigger)
         return writer.foreachBatch(self.gate.guarded(self._batch)).start()
@@ -206,7 +204,7 @@ class Scan:
         for flow in self._ingests:
             work[flow.table.name] = self._pool.submit(self._commit_topic, flow, found[flow.table.name], app, batch_id)
         for forward, forwarder in self._forwards:
-            work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name])
+            work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name], self.name, app, batch_id)
         causes: dict[str, BaseException] = {}
         changed: dict[str, list[datetime]] = {}
         for name, future in work.items():
