@@ -176,7 +176,7 @@ def reader_options(bootstrap: str, topics: Iterable[str], max_offsets: int) -> d
         # Fewer, larger fetches: the client's 500 records per poll and 1 MiB per partition starve a batch of 100,000.
         "kafka.max.poll.records": "10000",
         "kafka.max.partition.fetch.bytes": str(8 * MAX_MESSAGE_BYTES),
-        "kafka.fetch.max.wait.ms": "100",
+        "kafka.fetch.max.wait.ms": "1",
     }
 
 
