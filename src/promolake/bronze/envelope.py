@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
 from promolake.core.table import Column, Table
 from promolake.core.topic import Topic
 
@@ -28,9 +25,3 @@ def bronze_table(topic: Topic) -> Table:
         COLUMNS,
         stats=("partition", "offset", "kafka_timestamp", "ingested_at"),
     )
-
-
-def enveloped(kafka_rows: DataFrame) -> DataFrame:
-    """The columns but `ingested_at`, of what Spark's `kafka` source gives with its headers."""
-    headers = F.coalesce("headers", F.array().cast("array<struct<key:string,value:binary>>")).alias("headers")
-    return kafka_rows.select("topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp"), "key", "value", headers)

@@ -19,10 +19,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
-from promolake.bronze.envelope import enveloped
 from promolake.core.errors import BrokerAway
 from promolake.core.flow import Forward, Hallway, Ingest
 from promolake.engine import kafka
+from promolake.engine.records import kafka_records
 from promolake.engine.supervision import Failure, Record, named
 from promolake.silver.entity import parsed, silver_rows
 
@@ -87,7 +87,7 @@ class Lane:
             return
         if self._query is not None:
             error, self._query = self._query.exception(), None
-            self._failed(error or RuntimeError())
+            self._failed(error or InterruptedError("stopped by somebody else"))
         elif time.monotonic() >= self._record.due_at:
             try:
                 self._query = self._started()
@@ -114,8 +114,7 @@ class Lane:
             return None
         shutil.rmtree(self._checkpoint, ignore_errors=True)
         options = kafka.lane_options(self._bootstrap, {topic: [partition for _, partition in places]})
-        records = enveloped(self._spark.readStream.format("kafka").options(**options).load())
-        writer = forwarded(records, self._ingest, self._forward, self._levels).writeStream.format("kafka")
+        writer = forwarded(kafka_records(self._spark, options), self._ingest, self._forward, self._levels).writeStream.format("kafka")
         writer = writer.option("kafka.bootstrap.servers", self._bootstrap).option("topic", self._forward.topic)
         writer = writer.queryName(self.name).option("checkpointLocation", str(self._checkpoint))
         return writer.outputMode("update").trigger(realTime=BATCH).start()

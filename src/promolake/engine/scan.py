@@ -20,7 +20,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming import StreamingQuery
 
-from promolake.bronze.envelope import enveloped
 from promolake.columns import masking
 from promolake.core.flow import Forward, Ingest, Metric, Reads
 from promolake.core.table import Table, Written
@@ -34,6 +33,7 @@ from promolake.engine.lakehouse import WINDOW, Lakehouse, Txn, time_ranges
 from promolake.engine.lateness import BOOKS, RESTATEMENTS, Watermarks, restatements
 from promolake.engine.minutes import Minutes, joined_up
 from promolake.engine.prepared import Prepared
+from promolake.engine.records import kafka_records
 from promolake.engine.seen import SeenEvents
 from promolake.engine.supervision import Failure
 from promolake.silver.entity import parsed
@@ -92,10 +92,10 @@ class Scan:
     def start(self, bootstrap: str, checkpoint: Path, max_offsets: int, trigger: dict[str, object]) -> StreamingQuery:
         """Starts the query; it goes on where its checkpoint ends. Raises what Spark raises when Kafka is away."""
         options = kafka.reader_options(bootstrap, [flow.topic.name for flow in self._ingests], max_offsets)
-        records = enveloped(self._spark.readStream.format("kafka").options(**options).load())
-        records = records.withColumn("ingested_at", F.current_timestamp())  # in the offset log: a replayed batch has the same
-        records = records.coalesce(self._spark.sparkContext.defaultParallelism)  # a task per core, not per Kafka partition
-        writer = records.writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint)).trigger(**trigger)
+        taken = kafka_records(self._spark, options)
+        taken = taken.withColumn("ingested_at", F.current_timestamp())  # in the offset log: a replayed batch has the same
+        taken = taken.coalesce(self._spark.sparkContext.defaultParallelism)  # a task per core, not per Kafka partition
+        writer = taken.writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint)).trigger(**trigger)
         return writer.foreachBatch(self.gate.guarded(self._batch)).start()
 
     def examples(self) -> dict[str, pa.Table]:
