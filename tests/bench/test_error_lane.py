@@ -27,7 +27,7 @@ from promolake.local.processes import Child
 LINES_PER_SECOND, ERROR_EVERY = 200, 4
 OTHERS_PER_SECOND = int(os.environ.get("OTHERS", "300"))  # events of all six topics beside them
 ROUNDS = int(os.environ.get("ROUNDS", "2"))  # each with the lane and without
-WARM_UP_SECONDS, SECONDS = 25, 60
+WARM_UP_SECONDS, SECONDS = 20, int(os.environ.get("SECONDS", "60"))
 GOAL_P50_MS, GOAL_P99_MS = 10.0, 250.0
 ALLOWED_GROWTH = 1.15  # of a micro-batch beside the lane
 
@@ -56,13 +56,13 @@ def test_an_error_is_seen_within_milliseconds_and_the_lane_costs_the_scan_next_t
     print("\n" + "\n".join(told(mode, one) for mode, one in found.items()))
     lane = found["realtime"]
     assert [one.lost for one in found.values()] == [0, 0]
-    assert quantile(lane.latencies, 0.5) <= GOAL_P50_MS
-    assert quantile(lane.latencies, 0.99) <= GOAL_P99_MS
+    assert quantile(sorted(lane.latencies), 0.5) <= GOAL_P50_MS
+    assert quantile(sorted(lane.latencies), 0.99) <= GOAL_P99_MS
     assert median(lane.batches) <= median(found["micro-batch"].batches) * ALLOWED_GROWTH
 
 
 def told(mode: str, one: Round) -> str:
-    p50, p99 = (quantile(one.latencies, q) for q in (0.5, 0.99))
+    p50, p99 = (quantile(sorted(one.latencies), q) for q in (0.5, 0.99))
     seen = f"{len(one.latencies)} errors: p50 {p50:.1f}, p99 {p99:.1f}, max {max(one.latencies):.1f} ms, {one.lost} lost"
     return f"{mode}: {seen}; micro-batch {median(one.batches):.3f} s ({len(one.batches)}), {one.cores:.2f} cores"
 
@@ -115,7 +115,8 @@ def logged(bootstrap: str, seconds: float) -> list[str]:
         time.sleep(max(0.0, began + n / LINES_PER_SECOND - time.monotonic()))
         is_error = n % ERROR_EVERY == 0
         now = time.time_ns()
-        line = f"2026-11-11 00:00:00.120 [http-{n}] {'ERROR' if is_error else 'INFO'} com.shop.Payment - refused 13812345678\n\tat x.Y(Y.java:1)"
+        level = "ERROR" if is_error else "INFO"
+        line = f"2026-11-11 00:00:00.120 [http-{n}] {level} com.shop.Payment - refused 13812345678\n\tat x.Y(Y.java:1)"
         producer.send("app.logs", value=line.encode(), key=b"shop-%d" % (n % 8), headers=[("event_id", str(now).encode())])
         if is_error:
             sent.append(str(now))
