@@ -66,6 +66,10 @@ class Errors(_Section):
         "realtime", description="Whether a real-time query forwards them in milliseconds and micro-batches audit it, or these do it all."
     )
 
+    @property
+    def has_lane(self) -> bool:
+        return self.lane == "realtime" and bool(self.levels)
+
 
 class Privacy(_Section):
     key_file: Path | None = Field(

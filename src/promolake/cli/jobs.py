@@ -41,8 +41,8 @@ def run(
     watching = settings.alerts_on and bool(flows.ingests) and not once
     watchers = [AlertWatch(settings.alerts_file, sources(), watched(settings, query, flows), say)] if watching else []
     with reachable(settings, say) as bootstrap, dispatching(settings) if watching else nullcontext():
-        lanes = settings.errors.lane == "realtime" and not once
-        standing = standing_tasks(flows, bootstrap, settings.kafka.partitions) if lanes else 0
+        has_lane = settings.errors.has_lane and not once
+        standing = standing_tasks(flows, bootstrap, settings.kafka.partitions) if has_lane else 0
         spark = session(settings, f"promolake-{query}", say, standing_tasks=standing)
         runner = Runner(settings, bootstrap, spark, flows, query, say, watchers)
         jobs = jobs_of(flows, query, settings.lake, bootstrap, once)

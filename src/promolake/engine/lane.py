@@ -104,7 +104,7 @@ class Lane:
 
     def _started(self) -> StreamingQuery | None:
         topic = self._ingest.topic.name
-        places = sorted(kafka.end_offsets(self._bootstrap, [topic]))
+        places = sorted(kafka.end_offsets(self._bootstrap, [topic], kafka.ATTEMPT_MS))
         if (spare := _spare_slots(self._spark)) is not None and spare < len(places):
             self._is_over = True
             self._say(

@@ -298,7 +298,7 @@ class Runner:
     def _lanes(self) -> Iterator[dict[str, Lane]]:
         """The lanes of the forwards by their names, none where the settings want none; ended on leaving."""
         lanes = {}
-        for forward in self._flows.forwards if self._settings.errors.lane == "realtime" else ():
+        for forward in self._flows.forwards if self._settings.errors.has_lane else ():
             (ingest,) = (flow for flow in self._flows.ingests if flow.table is forward.reads)
             checkpoint = self._settings.home / "spool" / f"{forward.name}_lane"
             levels = self._settings.errors.levels
