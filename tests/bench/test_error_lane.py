@@ -46,7 +46,7 @@ class Round:
 def test_an_error_is_seen_within_milliseconds_and_the_lane_costs_the_scan_next_to_nothing(tmp_path: Path) -> None:
     found: dict[str, Round] = {"realtime": Round(), "micro-batch": Round()}
     for number in range(ROUNDS):
-        for mode, so_far in found.items():
+        for mode, so_far in [*found.items()][:: -1 if number % 2 else 1]:  # neither has the better place
             one = measured(tmp_path / f"{mode}-{number}", mode)
             so_far.latencies += one.latencies
             so_far.batches += one.batches
