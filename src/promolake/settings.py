@@ -63,7 +63,7 @@ class Alerts(_Section):
 class Errors(_Section):
     levels: tuple[str, ...] = Field(("ERROR",), description="Log levels forwarded to app.logs.errors.")
     lane: Literal["realtime", "micro-batch"] = Field(
-        "realtime", description="Whether a real-time query forwards them in milliseconds and micro-batches audit it, or these do it all."
+        "micro-batch", description="Whether micro-batches forward them, or a real-time query does, in milliseconds, and these audit it."
     )
 
     @property

@@ -30,6 +30,7 @@ from promolake.gold import forwarded_errors
 from promolake.hallway import HALLWAY
 from promolake.local.broker import Broker
 from promolake.local.processes import Child
+from promolake.settings import Errors
 from promolake.silver import log_events
 from promolake.silver.entity import parsed, silver_rows
 from promolake.sources.logs import TOPIC
@@ -242,7 +243,7 @@ def test_what_a_killed_lane_did_not_send_the_micro_batches_do_and_without_them_i
         return started(lane)
 
     monkeypatch.setattr(Lane, "_started", start)
-    settings, lake = settings_for(tmp_path), Lakehouse(tmp_path / "lake")
+    settings, lake = settings_for(tmp_path).model_copy(update={"errors": Errors(lane="realtime")}), Lakehouse(tmp_path / "lake")
     runner = Runner(settings, town.bootstrap, spark, FLOWS, "main", said.append)
     run = threading.Thread(target=runner.run, daemon=True)
     run.start()
@@ -285,7 +286,8 @@ def test_what_a_killed_lane_did_not_send_the_micro_batches_do_and_without_them_i
 
 @pytest.mark.spark
 def test_a_run_has_slots_for_its_lane_and_ends_it_in_order(town: Town, tmp_path: Path, until) -> None:
-    environment = dict(os.environ) | {"PROMOLAKE_KAFKA__BOOTSTRAP": town.bootstrap, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    chosen_ones = {"PROMOLAKE_KAFKA__BOOTSTRAP": town.bootstrap, "PROMOLAKE_ERRORS__LANE": "realtime"}
+    environment = os.environ | chosen_ones | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     run = [sys.executable, "-m", "promolake.cli", "--home", str(tmp_path), "run", "--only=forwarded_errors"]
     child = Child(run, tmp_path / "run.log", tied=True, env=environment)
     until(lambda: (tmp_path / "spool" / "forwarded_errors_lane" / "sources").exists() or child.exit_code is not None, 120)
