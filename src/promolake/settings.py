@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
@@ -62,6 +62,13 @@ class Alerts(_Section):
 
 class Errors(_Section):
     levels: tuple[str, ...] = Field(("ERROR",), description="Log levels forwarded to app.logs.errors.")
+    lane: Literal["realtime", "micro-batch"] = Field(
+        "micro-batch", description="Whether micro-batches forward them, or a real-time query does, in milliseconds, and these audit it."
+    )
+
+    @property
+    def has_lane(self) -> bool:
+        return self.lane == "realtime" and bool(self.levels)
 
 
 class Privacy(_Section):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from promolake.core.table import Written
-from promolake.engine.lateness import RESTATEMENTS
-from promolake.engine.ledger import LEDGER
+from promolake.engine.lateness import BOOKS
 from promolake.hallway import HALLWAY
 
 METRICS = [flow.table for flow in HALLWAY.metrics]
@@ -14,7 +13,7 @@ BEFORE_COMMIT_LOG = "before-commit-log:main"
 SCAN = [
     *(
         f"{when}:{table.name}"
-        for table in (*(t for flow in HALLWAY.ingests for t in (flow.bronze, flow.quarantine, flow.table)), *METRICS, RESTATEMENTS, LEDGER)
+        for table in (*(t for flow in HALLWAY.ingests for t in (flow.bronze, flow.quarantine, flow.table)), *METRICS, *BOOKS)
         for when in ("before", "after")
     ),
     *(f"between:{table.name}" for table in METRICS),

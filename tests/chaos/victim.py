@@ -94,12 +94,13 @@ class Victim:
         return watched
 
     def _forwarding(self, send: Callable[..., int]) -> Callable[..., int]:
-        def watched(forwarder: Forwarder, rows: Any) -> int:
+        def watched(forwarder: Forwarder, rows: Any, *batch: Any) -> int:
             name = forwarder._forward.name
-            if "ERROR" in rows["level"].to_pylist():
+            has_errors = "ERROR" in rows["level"].to_pylist()
+            if has_errors:
                 self.reached(f"before:{name}", -1)
-            sent = send(forwarder, rows)
-            if sent:
+            sent = send(forwarder, rows, *batch)
+            if has_errors:
                 self.reached(f"after:{name}", -1)
             return sent
 

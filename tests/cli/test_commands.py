@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +18,7 @@ from promolake.cli import main
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.kafka import ensure_topics
 from promolake.engine.lakehouse import Lakehouse, Txn
-from promolake.engine.ledger import LEDGER
+from promolake.engine.ledger import FORWARDS, LEDGER
 from promolake.engine.lock import writing
 from promolake.gold.sales_per_product_per_minute import TABLE as SALES
 from promolake.sources import TOPICS
@@ -116,6 +117,7 @@ def test_status_of_an_empty_home_is_nothing_and_not_an_error(promolake, home: Pa
     nothing = {"lag": None, "read": 0, "valid": 0, "quarantined": 0, "duplicate": 0}
     assert found["topics"] == [{"topic": topic.name, **nothing} for topic in TOPICS]
     assert (found["home"], found["running"], found["bootstrap"], found["gold"]) == (str(home), {}, None, [])
+    assert found["forwards"] == [{"topic": "app.logs.errors", "audited": 0, "by_lane": 0, "by_micro_batch": 0}]
     assert "running nothing\nbroker none answers" in promolake("status").out
 
 
@@ -131,6 +133,17 @@ def test_status_tells_who_writes_what_was_read_and_how_fresh_gold_is(promolake, 
     (orders,) = (topic for topic in found["topics"] if topic["topic"] == "shop.orders")
     assert orders == {"topic": "shop.orders", "lag": None, "read": 20, "valid": 14, "quarantined": 4, "duplicate": 2}
     assert found["gold"] == [{"table": SALES.name, "rows": 2, "newest": "2026-11-11 00:02:00+00:00"}]
+
+
+def test_status_tells_how_many_errors_the_lane_sent_and_how_many_it_missed(promolake, home: Path) -> None:
+    book = {"query": "main", "flow": "forwarded_errors", "topic": "app.logs.errors", "ingested_at": MIDNIGHT}
+    rows = [book | {"batch_id": n, "due_count": due, "sent_count": sent} for n, (due, sent) in enumerate([(1200, 0), (100, 4)])]
+    lake = Lakehouse(home / "lake")
+    lake.create([FORWARDS])
+    lake.append(FORWARDS, pa.Table.from_pylist(rows, schema=arrow_schema(FORWARDS)), Txn("test", 0))
+    found = json.loads(promolake("status", "--json").out)["forwards"]
+    assert found == [{"topic": "app.logs.errors", "audited": 1300, "by_lane": 1296, "by_micro_batch": 4}]
+    assert re.search(r"app\.logs\.errors\W+1,300\W+1,296\W+4\b", promolake("status").out)
 
 
 @pytest.mark.broker

@@ -28,6 +28,7 @@ def run(
     from promolake.alerts.watch import AlertWatch
     from promolake.cli.alerting import dispatching, sources
     from promolake.cli.lineage import jobs_of, telling
+    from promolake.engine.lane import standing_tasks
     from promolake.engine.lock import writing
     from promolake.engine.runner import Runner, stopped_by_signals
     from promolake.engine.session import session
@@ -40,7 +41,10 @@ def run(
     watching = settings.alerts_on and bool(flows.ingests) and not once
     watchers = [AlertWatch(settings.alerts_file, sources(), watched(settings, query, flows), say)] if watching else []
     with reachable(settings, say) as bootstrap, dispatching(settings) if watching else nullcontext():
-        runner = Runner(settings, bootstrap, session(settings, f"promolake-{query}", say), flows, query, say, watchers)
+        has_lane = settings.errors.has_lane and not once
+        standing = standing_tasks(flows, bootstrap, settings.kafka.partitions) if has_lane else 0
+        spark = session(settings, f"promolake-{query}", say, standing_tasks=standing)
+        runner = Runner(settings, bootstrap, spark, flows, query, say, watchers)
         jobs = jobs_of(flows, query, settings.lake, bootstrap, once)
         with stopped_by_signals(runner.stop), telling(settings.lineage.to, jobs, say):
             try:

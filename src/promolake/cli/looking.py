@@ -78,7 +78,10 @@ def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json
     gold = Grid("table", "rows", "newest", title="gold", title_justify="left")
     for table in found.gold:
         gold.add_row(table.table, f"{table.rows:,}", "" if table.newest is None else f"{table.newest:%Y-%m-%d %H:%M:%S}Z")
-    out.print(topics, gold)
+    forwards = Grid("topic", "audited", "sent by the lane", "by micro-batches", title="forwarded", title_justify="left")
+    for forward in found.forwards:
+        forwards.add_row(forward.topic, *(f"{n:,}" for n in (forward.audited, forward.by_lane, forward.by_micro_batch)))
+    out.print(topics, forwards, gold)
 
 
 @app.command()

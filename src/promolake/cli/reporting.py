@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from promolake.core.errors import BrokerAway
 from promolake.engine import kafka
 from promolake.engine.lakehouse import Lakehouse
-from promolake.engine.ledger import LEDGER
+from promolake.engine.ledger import FORWARDS, LEDGER
 from promolake.engine.lock import holders
 from promolake.engine.query_log import QueryLog
 from promolake.hallway import HALLWAY
@@ -33,6 +33,16 @@ class TopicReport:
 
 
 @dataclass(frozen=True)
+class ForwardReport:
+    """Events that had to be sent to a topic, as the micro-batches audited it: by the lane, and what these had to send themselves."""
+
+    topic: str
+    audited: int
+    by_lane: int
+    by_micro_batch: int
+
+
+@dataclass(frozen=True)
 class TableReport:
     table: str
     rows: int
@@ -45,6 +55,7 @@ class Report:
     running: dict[str, int]  # what holds a lock, by its pid
     bootstrap: str | None
     topics: list[TopicReport]
+    forwards: list[ForwardReport]
     gold: list[TableReport]
 
 
@@ -59,7 +70,7 @@ def report(settings: Settings) -> Report:
             times = lake.read(table, [time])[time]
             newest = pc.max(times).as_py() if len(times) else None
             tables.append(TableReport(table.name, len(times), newest.astimezone(UTC) if newest else None))
-    return Report(str(settings.home), holders(settings.home), bootstrap, topics(lake, bootstrap), tables)
+    return Report(str(settings.home), holders(settings.home), bootstrap, topics(lake, bootstrap), forwards(lake), tables)
 
 
 def bootstrap_of(settings: Settings) -> str | None:
@@ -78,6 +89,17 @@ def topics(lake: Lakehouse, bootstrap: str | None) -> list[TopicReport]:
         ends = None
     read_up_to = _read_up_to(lake.root.parent)
     return [_topic(name, ledger, ends, read_up_to) for name in names]
+
+
+def forwards(lake: Lakehouse) -> list[ForwardReport]:
+    """Who sent what is forwarded, from the books."""
+    rows = lake.read(FORWARDS, ("topic", "due_count", "sent_count")) if lake.exists(FORWARDS) else None
+    found = []
+    for topic in [flow.topic for flow in HALLWAY.forwards]:
+        ours = rows.filter(pc.equal(rows["topic"], topic)) if rows else None
+        due, sent = ((pc.sum(ours[name]).as_py() or 0) if ours else 0 for name in ("due_count", "sent_count"))
+        found.append(ForwardReport(topic, due, due - sent, sent))
+    return found
 
 
 def _read_up_to(home: Path) -> dict[tuple[str, int], int]:

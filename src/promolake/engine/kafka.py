@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Event
 
@@ -50,7 +51,7 @@ def wait_for_broker(
             return False
         waited = time.monotonic() - began
         if waited >= timeout_s:
-            raise _away(bootstrap)
+            raise away(bootstrap)
         if not said or waited - said >= SAY_EVERY_S:
             say(f"waiting for the Kafka broker at {bootstrap} ({waited:.0f} s)")
             said = waited
@@ -90,7 +91,7 @@ def producer(bootstrap: str) -> KafkaProducer:
             allow_auto_create_topics=False,
         )
     except KafkaError as problem:
-        raise _away(bootstrap) from problem
+        raise away(bootstrap) from problem
 
 
 def end_offsets(bootstrap: str, topics: Iterable[str], timeout_ms: int = ANSWER_MS) -> dict[tuple[str, int], int]:
@@ -128,7 +129,7 @@ def kept_records(bootstrap: str, topic: str, ranges: Iterable[tuple[int, int, in
             bootstrap_servers=bootstrap.split(","), isolation_level="read_committed", enable_auto_commit=False, fetch_max_wait_ms=100
         )
     except KafkaError as problem:
-        raise _away(bootstrap) from problem
+        raise away(bootstrap) from problem
     try:
         return {
             (partition, offset)
@@ -153,7 +154,7 @@ def _kept_offsets(reader: KafkaConsumer, place: TopicPartition, ranges: list[tup
             records = reader.poll(timeout_ms=ATTEMPT_MS).get(place, [])
             read.update(record.offset for record in records)
             if not records and reader.position(place) < min(last + 1, end) and cluster_id(bootstrap) is None:
-                raise _away(bootstrap)
+                raise away(bootstrap)
         kept.update(offset for offset in range(max(first, begin), last + 1) if offset in read)
         read = {offset for offset in read if offset > last}
     return kept
@@ -179,17 +180,33 @@ def reader_options(bootstrap: str, topics: Iterable[str], max_offsets: int) -> d
     }
 
 
+def lane_options(bootstrap: str, partitions: Mapping[str, Sequence[int]]) -> dict[str, str]:
+    """Options of Spark's `kafka` source for a query that follows these partitions from their ends, in real-time mode.
+
+    What is lost fails nothing here, as nothing rests on such a query. Partitions that are added have no task waiting for them, so they
+    are not taken up before the next start.
+    """
+    return {
+        "kafka.bootstrap.servers": bootstrap,
+        "assign": json.dumps(partitions),
+        "startingOffsets": "latest",
+        "includeHeaders": "true",
+        "failOnDataLoss": "false",
+        "kafka.isolation.level": "read_committed",
+    }
+
+
 @contextmanager
 def _admin(bootstrap: str, timeout_ms: int = ANSWER_MS) -> Iterator[KafkaAdminClient]:
     try:
         client = KafkaAdminClient(bootstrap_servers=bootstrap.split(","), bootstrap_timeout_ms=timeout_ms)
     except KafkaError as problem:
-        raise _away(bootstrap) from problem
+        raise away(bootstrap) from problem
     try:
         yield client
     finally:
         client.close()
 
 
-def _away(bootstrap: str) -> BrokerAway:
+def away(bootstrap: str) -> BrokerAway:
     return BrokerAway(f"No Kafka broker answers at {bootstrap}.", "Start it, or correct the bootstrap address.")

@@ -15,7 +15,7 @@ from promolake.core.flow import Ingest
 from promolake.core.table import Column, Table
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.lakehouse import Lakehouse
-from promolake.engine.ledger import LEDGER
+from promolake.engine.ledger import FORWARDS, LEDGER
 
 ALLOWED = timedelta(minutes=10)
 """Allowed lateness: how long after the newest event of its source a minute may still fill up without being called restated."""
@@ -35,7 +35,7 @@ RESTATEMENTS = Table(
     shared=True,
 )
 
-BOOKS = (LEDGER, RESTATEMENTS)
+BOOKS = (LEDGER, RESTATEMENTS, FORWARDS)
 """The tables a scan keeps of itself, beside those of its flows."""
 
 

@@ -37,6 +37,22 @@ LEDGER = Table(
     shared=True,
 )
 
+FORWARDS = Table(
+    "ops.forwards",
+    "What had to be sent on to Kafka, and by whom it was: one row per micro-batch with such events, and flow.",
+    (
+        Column("query", "string", "The query whose micro-batch audited it."),
+        Column("batch_id", "bigint", "That micro-batch."),
+        Column("flow", "string", "What sends."),
+        Column("topic", "string", "Kafka topic it is sent to."),
+        Column("due_count", "bigint", "Events of the batch that must stand on the topic."),
+        Column("sent_count", "bigint", "Of them, those the micro-batch sent itself; the others its lane had sent before."),
+        Column("ingested_at", "timestamp", "When the batch was cut, UTC."),
+    ),
+    stats=("ingested_at",),
+    shared=True,
+)
+
 
 def entries(query: str, batch_id: int, read: pa.Table, rows_by_fate: dict[str, pa.Table]) -> pa.Table:
     """The ledger's rows of one topic's batch.

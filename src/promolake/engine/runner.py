@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -28,6 +28,7 @@ from promolake.engine.doctor import preflight
 from promolake.engine.forwarding import Forwarder
 from promolake.engine.joining import JoinQuery
 from promolake.engine.lakehouse import Lakehouse
+from promolake.engine.lane import Lane
 from promolake.engine.lateness import BOOKS
 from promolake.engine.lock import turn, writing
 from promolake.engine.lost_records import refuse_lost_records
@@ -163,15 +164,19 @@ class Runner:
         parts: list[Scan | JoinQuery] = []
         with ExitStack() as closing:
             joins = closing.enter_context(self._joins())
+            lanes = closing.enter_context(self._lanes())
             if self._flows.ingests:
-                scan = closing.enter_context(self._scan())
+                for lane in lanes.values():
+                    lane.tend()
+                scan = closing.enter_context(self._scan(lanes))
                 if not any((self._settings.checkpoint(self._query) / "commits").glob("[0-9]*")):
                     self._say("warming up")
                     self._warm_up(scan, joins)
                 parts.append(scan)
             parts += joins
             with Maintenance(self.lake, self.tables, self._settings.maintenance, self._say):
-                _all_went_on(self._go(parts, {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger}))
+                triggers = {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger}
+                _all_went_on(self._go(parts, *triggers, [*lanes.values()]))
 
     def _warm_up(self, scan: Scan, joins: Sequence[JoinQuery]) -> None:
         """The scan, and beside it the joins whose tables it feeds."""
@@ -185,8 +190,14 @@ class Runner:
             if error := rehearsal.exception():  # the real query will say the same, and be supervised
                 self._say(f"the rehearsal of {join.name} failed: {named(error)}")
 
-    def _go(self, parts: Sequence[Scan | JoinQuery], scan_trigger: dict[str, object], join_trigger: dict[str, object]) -> list[str]:
-        """Runs the queries until all have ended or a stop was asked for, each started again when it fails.
+    def _go(
+        self,
+        parts: Sequence[Scan | JoinQuery],
+        scan_trigger: dict[str, object],
+        join_trigger: dict[str, object],
+        lanes: Sequence[Lane] = (),
+    ) -> list[str]:
+        """Runs the queries until all have ended or a stop was asked for, each started again when it fails, and the lanes beside them.
 
         Returns the flows given up (supervision.py); the others went on. Raises BrokerAway.
         """
@@ -217,6 +228,8 @@ class Runner:
                             over.add(part.name)
                     elif looks and isinstance(part, Scan):
                         self._look_when_idle(part)
+                for lane in lanes:
+                    lane.tend()
                 if not said and len(running) == len(parts):
                     self._say(f"running {len(self.tables)} tables in {len(running)} queries")
                     said = True
@@ -282,11 +295,26 @@ class Runner:
             yield joins
 
     @contextmanager
-    def _scan(self) -> Iterator[Scan]:
+    def _lanes(self) -> Iterator[dict[str, Lane]]:
+        """The lanes of the forwards by their names, none where the settings want none; ended on leaving."""
+        lanes = {}
+        for forward in self._flows.forwards if self._settings.errors.has_lane else ():
+            (ingest,) = (flow for flow in self._flows.ingests if flow.table is forward.reads)
+            checkpoint = self._settings.home / "spool" / f"{forward.name}_lane"
+            levels = self._settings.errors.levels
+            lanes[forward.name] = Lane(forward, ingest, self._bootstrap, levels, self._scan_session, checkpoint, self._say)
+        try:
+            yield lanes
+        finally:
+            for lane in lanes.values():
+                lane.end()
+
+    @contextmanager
+    def _scan(self, lanes: Mapping[str, Lane] | None = None) -> Iterator[Scan]:
         with ExitStack() as closing:
-            spool = self._settings.home / "spool" / self._query
+            spool, levels = self._settings.home / "spool" / self._query, self._settings.errors.levels
             forwarders = [
-                (flow, Forwarder(flow, self._bootstrap, self._settings.errors.levels, self._scan_session, spool))
+                (flow, Forwarder(flow, self._bootstrap, levels, self._scan_session, spool, self.lake, (lanes or {}).get(flow.name)))
                 for flow in self._flows.forwards
             ]
             scan = Scan(

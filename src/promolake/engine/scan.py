@@ -33,6 +33,7 @@ from promolake.engine.lateness import BOOKS, RESTATEMENTS, Watermarks, restateme
 from promolake.engine.minutes import Minutes, joined_up
 from promolake.engine.parsing import Parser
 from promolake.engine.prepared import Part, Prepared
+from promolake.engine.records import kafka_records
 from promolake.engine.seen import SeenEvents
 from promolake.engine.supervision import Failure
 from promolake.silver.entity import ROW
@@ -89,13 +90,10 @@ class Scan:
     def start(self, bootstrap: str, checkpoint: Path, max_offsets: int, trigger: dict[str, object]) -> StreamingQuery:
         """Starts the query; it goes on where its checkpoint ends. Raises what Spark raises when Kafka is away."""
         options = kafka.reader_options(bootstrap, [flow.topic.name for flow in self._ingests], max_offsets)
-        records = self._spark.readStream.format("kafka").options(**options).load().select(
-            "topic", "partition", "offset", F.col("timestamp").alias("kafka_timestamp"), "key", "value",
-            F.coalesce("headers", F.array().cast("array<struct<key:string,value:binary>>")).alias("headers"),
-            F.current_timestamp().alias("ingested_at"),  # Spark keeps it in the offset log: a replayed batch has the same
-        )  # fmt: skip
-        records = records.coalesce(self._spark.sparkContext.defaultParallelism)  # a task per core, not per Kafka partition
-        writer = records.writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint)).trigger(**trigger)
+        taken = kafka_records(self._spark, options)
+        taken = taken.withColumn("ingested_at", F.current_timestamp())  # in the offset log: a replayed batch has the same
+        taken = taken.coalesce(self._spark.sparkContext.defaultParallelism)  # a task per core, not per Kafka partition
+        writer = taken.writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint)).trigger(**trigger)
         return writer.foreachBatch(self.gate.guarded(self._batch)).start()
 
     def examples(self) -> dict[str, pa.Table]:
@@ -210,7 +208,7 @@ class Scan:
         work: dict[str, Future[list[datetime]] | Future[None]] = {}
         causes: dict[str, BaseException] = {}
         for forward, forwarder in self._forwards:
-            work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name])
+            work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name], self.name, app, batch_id)
         for table, rows in self._computed(valid, causes).items():
             work[table.name] = self._pool.submit(self._commit_metric, table, rows, app, batch_id)
         for flow in self._ingests:

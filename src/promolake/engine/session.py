@@ -60,9 +60,13 @@ _SCAN = (
 )
 
 
-def session(settings: Settings, name: str, say: Callable[[str], None], more: Mapping[str, str] | None = None) -> SparkSession:
+def session(
+    settings: Settings, name: str, say: Callable[[str], None], more: Mapping[str, str] | None = None, standing_tasks: int = 0
+) -> SparkSession:
     """The process's session, in UTC, with `more` options. Under spark-submit master, memory and jars are spark-submit's; else
-    local[cores] with jars fetched through Ivy, `say` telling the progress. Raises EnvironmentProblem when Java or a jar is missing."""
+    local[cores] with jars fetched through Ivy, `say` telling the progress. Raises EnvironmentProblem when Java or a jar is missing.
+
+    `standing_tasks` are those that never end and mostly wait (engine/lane.py): slots beside the cores', so that they take none."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers that read a batch: this Python, not the first on the PATH
     builder = SparkSession.builder.appName(name)
     options = _SESSION | {"spark.sql.warehouse.dir": str(settings.home / "warehouse")} | dict(more or {})
@@ -71,7 +75,9 @@ def session(settings: Settings, name: str, say: Callable[[str], None], more: Map
         found = jars.resolved(jars.SPARK_JARS, say)
         say("starting Spark")
         options |= _LOCAL | {"spark.jars": ",".join(map(str, found))}
-        builder = builder.master(f"local[{settings.engine.cores}]").config("spark.driver.memory", settings.engine.driver_memory)
+        options |= {"spark.default.parallelism": str(settings.engine.cores)} | options
+        builder = builder.master(f"local[{settings.engine.cores + standing_tasks}]")
+        builder = builder.config("spark.driver.memory", settings.engine.driver_memory)
         # On two cores G1's concurrent threads take from the micro-batch what they save in pauses.
         collector = jars.collector("-XX:+UseParallelGC")
         builder = builder.config("spark.driver.extraJavaOptions", f"-Xss4m {collector} {_quiet(settings.home)}")

@@ -37,7 +37,7 @@ _FATAL = re.compile(
 )
 _RETRYABLE = re.compile(
     r"No space left on device|\b(?:Timeout|Network|Connect|Disconnect)Exception|KafkaTimeoutError|KafkaConnectionError"
-    r"|NoBrokersAvailable|UnknownTopicOrPartition|LeaderNotAvailable|NotLeader|Concurrent(?:Append|Write|Delete\w*|Transaction)Exception"
+    r"|NoBrokersAvailable|BrokerAway|UnknownTopicOrPartition|LeaderNotAvailable|NotLeader|Concurrent(?:Append|Write|Delete\w*|Transaction)Exception"
     r"|CommitFailedError|TASK_WRITE_FAILED"
 )
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from promolake.engine.ledger import FORWARDS
 from promolake.serving.page.metrics import exposed
 from serving.page.home import seconds
 from serving.page.world import World
@@ -43,11 +44,19 @@ def test_figures_are_those_of_the_page(world: World) -> None:
     assert value(world, "build_info", promolake="0.1.0", spark="4.2.0") == 1
 
 
+def test_what_was_forwarded_is_counted_by_who_sent_it(world: World) -> None:
+    book = {"query": "main", "flow": "forwarded_errors", "topic": "app.logs.errors", "ingested_at": seconds(7)}
+    world.lake.add(FORWARDS, [book | {"batch_id": n, "due_count": 5, "sent_count": n} for n in (0, 2)])
+    assert value(world, "forwarded_events_total", topic="app.logs.errors", by="lane") == 8
+    assert value(world, "forwarded_events_total", topic="app.logs.errors", by="micro_batch") == 2
+
+
 def test_what_is_not_known_has_no_sample(empty: World) -> None:
     empty.change(ends=None, running=())
     assert value(empty, "lag_records", topic="shop.orders") is None
     assert value(empty, "newest_event_timestamp_seconds", topic="shop.orders") is None
     assert value(empty, "audit_timestamp_seconds") is None
+    assert value(empty, "forwarded_events_total", topic="app.logs.errors", by="lane") is None
     assert (value(empty, "kafka_answers"), value(empty, "run_alive")) == (0, 0)
 
 

@@ -68,8 +68,17 @@ def _topics(standing: Standing) -> Iterator[Metric]:
             records.add_metric((topic.name, fate), n)
         if topic.late is not None:
             late.add_metric((topic.name,), topic.late)
+    forwarded = CounterMetricFamily(
+        "promolake_forwarded_events",
+        "Events that had to stand on a topic, by who sent them: the lane, or the micro_batch that audits it.",
+        labels=("topic", "by"),
+    )
+    for row in standing.forwards:
+        for sender in ("lane", "micro_batch"):
+            forwarded.add_metric((row["topic"], sender), row[sender])
     yield records
     yield late
+    yield forwarded
     quarantine = [((topic.name,), topic.quarantined) for topic in topics]
     yield _gauge("quarantine_records", "Records in quarantine now, less those let out again.", ("topic",), quarantine)
     lags = [((topic.name,), topic.lag) for topic in topics]

@@ -34,6 +34,7 @@ _ALERTS = """
 SELECT alert_id, alert, status, labels, annotations, value, starts_at, ends_at, ingested_at
 FROM ops.alerts ORDER BY ingested_at DESC, alert_id LIMIT {limit}
 """
+_FORWARDS = "SELECT topic, sum(due_count - sent_count) AS lane, sum(sent_count) AS micro_batch FROM ops.forwards GROUP BY ALL ORDER BY ALL"
 _STATES = "SELECT alert, status, count(*) AS n FROM ops.alert_states WHERE status IN ('firing', 'pending') GROUP BY ALL ORDER BY ALL"
 
 
@@ -101,6 +102,7 @@ class Standing:
     alerts: tuple[Mapping[str, Any], ...]  # rows of ops.alerts, newest first
     states: Mapping[tuple[str, str], int]  # alerts that fire or are pending, by rule and status
     audit: Audit | None
+    forwards: tuple[Mapping[str, Any], ...] = ()  # by topic, how many events the lane sent, and how many the micro-batches
     unreadable: tuple[str, ...] = ()  # tables that are there and cannot be read
 
     @property
@@ -167,6 +169,7 @@ class Standings:
             tuple(asked("ops.alerts", _ALERTS.format(limit=ALERTS_SHOWN))),
             {(row["alert"], row["status"]): row["n"] for row in asked("ops.alert_states", _STATES)},
             _audit(asked("ops.audits", _AUDIT)),
+            tuple(asked("ops.forwards", _FORWARDS)),
             tuple(sorted(self._unreadable)),
         )
 
