@@ -31,7 +31,6 @@ _LOCAL = {
     "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
-    "spark.python.daemon.module": "promolake.engine.worker_daemon",
     # The default manager sets each new file's rights, for which Hadoop starts a process: 60 ms of every micro-batch.
     "spark.sql.streaming.checkpointFileManagerClass": f"{_CHECKPOINTING}.FileSystemBasedCheckpointFileManager",
 }
