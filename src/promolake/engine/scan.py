@@ -207,12 +207,12 @@ class Scan:
         valid = {name: one.valid for name, one in found.items()}
         work: dict[str, Future[list[datetime]] | Future[None]] = {}
         causes: dict[str, BaseException] = {}
-        for forward, forwarder in self._forwards:
-            work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name], self.name, app, batch_id)
         for table, rows in self._computed(valid, causes).items():
             work[table.name] = self._pool.submit(self._commit_metric, table, rows, app, batch_id)
         for flow in self._ingests:
             work[flow.table.name] = self._pool.submit(self._commit_topic, flow, found[flow.table.name], app, batch_id)
+        for forward, forwarder in self._forwards:
+            work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name], self.name, app, batch_id)
         changed: dict[str, list[datetime]] = {}
         for name, future in work.items():
             try:
