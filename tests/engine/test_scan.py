@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from day import NAMES, STREAMED, CleanRun, Day, assert_ranges_meet, rows_of, run_once, settings_for
 from faults import Faults
 from promolake.cli.agreement import compared, held, promised
+from promolake.core.flow import Metric
 from promolake.core.table import Table
 from promolake.engine import kafka, lakehouse
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.runner import chosen
+from promolake.engine.scan import Scan
+from promolake.gold import sales_per_product_per_minute as sales
 from promolake.hallway import HALLWAY
+from promolake.silver import orders
 
 GOLD = [flow.table for flow in STREAMED.metrics]
 RECORDS_PER_BATCH = 60
@@ -124,3 +130,39 @@ def test_without_transactions_the_same_crash_counts_twice(
     lakes = (undisturbed, Lakehouse(settings.lake))
     once, twice = (pc.sum(lake.read(sales, ["sales_amount"])["sales_amount"]).as_py() for lake in lakes)
     assert twice == 2 * once
+
+
+def scan_of(spark: SparkSession, home: Path, *metrics: Metric) -> Scan:
+    return Scan("main", spark, Lakehouse(home / "lake"), [orders.FLOW], metrics, (), 1, b"key", home / "spool")
+
+
+@pytest.mark.spark
+def test_a_metric_that_cannot_be_computed_is_the_only_one_named(spark: SparkSession, tmp_path: Path) -> None:
+    def broken(lines: DataFrame) -> DataFrame:
+        return sales.FLOW.function(lines).withColumn("currency", F.raise_error(F.lit("a mistake in a metric")).cast("string"))
+
+    spoilt = replace(sales.FLOW, table=replace(sales.TABLE, name="gold.spoilt"), function=broken)
+    scan, causes = scan_of(spark, tmp_path, sales.FLOW, spoilt), {}
+    rows = scan._computed(scan.examples(), causes)
+    assert set(rows) == {"sales_per_product_per_minute"}
+    assert rows["sales_per_product_per_minute"].num_rows > 0
+    assert {name: "a mistake in a metric" in str(cause) for name, cause in causes.items()} == {"gold.spoilt": True}
+    scan.close()
+
+
+@pytest.mark.spark
+def test_where_no_metric_is_to_blame_the_batch_fails_as_it_did(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spool that cannot be written, for instance: to go on more slowly for ever, and say nothing, would hide it."""
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    scan, causes = scan_of(spark, tmp_path, sales.FLOW), {}
+    valid = scan.examples()
+    monkeypatch.setattr(scan._gold, "run", full)
+    with pytest.raises(OSError, match="no space left"):
+        scan._computed(valid, causes)
+    assert causes == {}
+    scan.close()

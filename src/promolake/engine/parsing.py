@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from promolake.columns import masking
 from promolake.core.flow import Ingest
-from promolake.engine.prepared import Part, Prepared
+from promolake.engine.prepared import Part, Prepared, keeps_plans
 from promolake.silver.entity import ROW, VIOLATIONS, parsed
 
 FEW = 500  # records that a second task would take longer for than it saves
@@ -21,14 +21,16 @@ _POSITION = ("partition", "offset")
 
 
 class Parser:
-    """Parses the records of several topics in one Spark job a core, each over an equal share of every topic."""
+    """Parses the records of several topics on all cores: where plans are kept, one copy of the plan a core, each over an equal share of
+    every topic; else in one job planned for it."""
 
     def __init__(self, spark: SparkSession, spool: Path, ingests: Sequence[Ingest], key: bytes) -> None:
         self._ingests = ingests
         parts = {flow.table.short: Part([flow.bronze.ddl], partial(_answers, flow=flow, key=key)) for flow in ingests}
         cores = spark.sparkContext.defaultParallelism
-        self._pool = ThreadPoolExecutor(cores, thread_name_prefix="parse")
-        self._copies = list(self._pool.map(lambda n: Prepared(spark, spool / f"records.{n}", parts), range(cores)))
+        copies, partitions = (cores, 1) if keeps_plans(spark) else (1, cores)
+        self._pool = ThreadPoolExecutor(copies, thread_name_prefix="parse")
+        self._copies = list(self._pool.map(lambda n: Prepared(spark, spool / f"records.{n}", parts, partitions=partitions), range(copies)))
 
     @property
     def kept(self) -> set[str]:

@@ -43,16 +43,17 @@ class Part(NamedTuple):
 class Prepared:
     """Parts by name, run together in at most `tasks` tasks; their files go to `spool`, where each name is prepared once.
 
-    Safe to call from several threads: one run at a time.
+    What is planned anew gets each input in `partitions` partitions. Safe to call from several threads: one run at a time.
     """
 
-    def __init__(self, spark: SparkSession, spool: Path, parts: Mapping[str, Part], tasks: int = 1) -> None:
+    def __init__(self, spark: SparkSession, spool: Path, parts: Mapping[str, Part], tasks: int = 1, partitions: int = 1) -> None:
         self._spark = spark
         self._parts = parts
+        self._partitions = partitions
         self._alone = threading.Lock()
         self._leaves: dict[str, list[_Leaf]] = {}
         self._frame: DataFrame | None = None
-        if spark.sparkContext.master.startswith("local"):
+        if keeps_plans(spark):
             spool.mkdir(parents=True, exist_ok=True, mode=0o700)  # raw records pass through it
             self._plan(spool, tasks)
 
@@ -74,12 +75,23 @@ class Prepared:
 
     def run(self, inputs: Mapping[str, Sequence[pa.Table]]) -> dict[str, pa.Table]:
         """The rows of each part named in `inputs`, for these inputs."""
-        together = self._together({name: rows for name, rows in inputs.items() if name in self._leaves})
-        return {name: together[name] if name in together else self.alone(name, rows) for name, rows in inputs.items()}
+        kept = {name: rows for name, rows in inputs.items() if name in self._leaves}
+        return self._together(kept) | self._anew({name: rows for name, rows in inputs.items() if name not in kept})
 
     def alone(self, name: str, inputs: Sequence[pa.Table]) -> pa.Table:
         """The rows of one part, planned for this once, in a job of its own: what is wrong with one is wrong with no other."""
-        return self._parts[name].function(*(self._spark.createDataFrame(rows).coalesce(1) for rows in inputs)).toArrow()
+        return self._anew({name: inputs})[name]
+
+    def _anew(self, inputs: Mapping[str, Sequence[pa.Table]]) -> dict[str, pa.Table]:
+        """One plan for all of them, and one job."""
+        if not inputs:
+            return {}
+        frames = {
+            name: self._parts[name].function(*(self._spark.createDataFrame(one).coalesce(self._partitions) for one in rows))
+            for name, rows in inputs.items()
+        }
+        found = _united(frames).toArrow()
+        return {name: _only(found[name]) for name in inputs}
 
     def _together(self, inputs: Mapping[str, Sequence[pa.Table]]) -> dict[str, pa.Table]:
         if not inputs:
@@ -120,6 +132,11 @@ class _Leaf:
             instants = rows.column(n).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
             rows = rows.set_column(n, rows.field(n).name, instants)
         return rows
+
+
+def keeps_plans(spark: SparkSession) -> bool:
+    """Whether what runs a plan sees the driver's files."""
+    return spark.sparkContext.master.startswith("local")
 
 
 def _united(frames: Mapping[str, DataFrame]) -> DataFrame:

@@ -207,8 +207,9 @@ class Scan:
         valid = {name: one.valid for name, one in found.items()}
         work: dict[str, Future[list[datetime]] | Future[None]] = {}
         causes: dict[str, BaseException] = {}
-        for table, rows in self._computed(valid, causes).items():
-            work[table.name] = self._pool.submit(self._commit_metric, table, rows, app, batch_id)
+        rows = self._computed(valid, causes)
+        for table in [metric.table for metric in self._metrics if metric.table.short in rows]:
+            work[table.name] = self._pool.submit(self._commit_metric, table, rows[table.short], app, batch_id)
         for flow in self._ingests:
             work[flow.table.name] = self._pool.submit(self._commit_topic, flow, found[flow.table.name], app, batch_id)
         for forward, forwarder in self._forwards:
@@ -232,20 +233,28 @@ class Scan:
             self._lake.append(table, rows, _txn(app, table, batch_id))
         self._seen[flow.table.name].remember(found.valid)
 
-    def _computed(self, valid: Mapping[str, pa.Table], causes: dict[str, BaseException]) -> dict[Table, pa.Table]:
-        """The rows of every metric that a new row touches. When one cannot be computed, each is tried alone, and what fails is a cause."""
-        touched = [metric for metric in self._metrics if any(valid[reads.table.name].num_rows for reads in metric.reads)]
-        inputs = {metric.table.short: _read(metric, self._rows_for(metric, valid)) for metric in touched}
-        try:
-            rows = self._gold.run(inputs)
-        except Exception:
-            rows = {}
-            for metric in touched:
+    def _computed(self, valid: Mapping[str, pa.Table], causes: dict[str, BaseException]) -> dict[str, pa.Table]:
+        """The rows of every metric that a new row touches, by its short name; what cannot be computed is put among the causes."""
+        tables = {metric.table.short: metric.table.name for metric in self._metrics}
+        inputs: dict[str, list[pa.Table]] = {}
+        for metric in self._metrics:
+            if any(valid[reads.table.name].num_rows for reads in metric.reads):
                 try:
-                    rows[metric.table.short] = self._gold.alone(metric.table.short, inputs[metric.table.short])
+                    inputs[metric.table.short] = _read(metric, self._rows_for(metric, valid))
                 except Exception as error:
                     causes[metric.table.name] = error
-        return {metric.table: rows[metric.table.short] for metric in touched if metric.table.short in rows}
+        try:
+            return self._gold.run(inputs)
+        except Exception:
+            rows = {}
+            for name, given in inputs.items():
+                try:
+                    rows[name] = self._gold.alone(name, given)
+                except Exception as error:
+                    causes[tables[name]] = error
+            if len(rows) == len(inputs):  # none of them is to blame
+                raise
+            return rows
 
     def _rows_for(self, metric: Metric, valid: Mapping[str, pa.Table]) -> list[pa.Table]:
         if metric.table.written is Written.REPLACE:
