@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.dataset import NAMES, Dataset
 from bench.engines.engine import COMMON_TOPICS, REPOSITORY, Engine, Place, Work
@@ -29,10 +28,6 @@ class Taken:
     peak_memory: int
     load_before: float
     wrong: list[str]
-
-    @property
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def take(engine: Engine, work: Work, data: Dataset, home: Path) -> Taken:

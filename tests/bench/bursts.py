@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from bench.engines.engine import Engine, Work
 from bench.latency import alive, simulate, until, visible
@@ -33,10 +32,6 @@ class Burst:
     events: int
     seconds: float | None
     cpu_s: float
-
-    @property
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def bursts(engine: Engine, work: Work, sizes: tuple[int, ...], home: Path, say: Callable[[str], None]) -> list[Burst]:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -45,10 +45,6 @@ class Delays:
     peak_memory: int
     load_before: float
     wrong: list[str]
-
-    @property
-    def record(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +86,7 @@ def take_each(
         with console.status(f"{number} of {len(pairs)}: {engine.name}, {work}, {data.records:,} records, repeat {repeat + 1}"):
             taken = take(engine, work, data, home / f"{engine.name}-{work}-{repeat}".replace(" ", "_"))
         labels = {"records": data.records, "scale": scale, "keys": keys, "repeat": repeat}
-        results.keep("backlog", f"{engine.name}, {work}, {data.records}, {keys}x, {repeat}", taken.record | labels)
+        results.keep("backlog", f"{engine.name}, {work}, {data.records}, {keys}x, {repeat}", asdict(taken) | labels)
         verdict = f"NO SCORE: {'; '.join(taken.wrong)}" if taken.wrong else "the result is the truth"
         used = f"{taken.events:,} events, {taken.wall_s:.1f} s, {taken.cpu_s:.1f} CPU-s"
         console.print(f"{engine.name}, {work}: {used}, {verdict}", markup=False)
@@ -130,7 +131,7 @@ def loaded(results: Results, home: Path, rate_of: Callable[[Engine, Work], float
         with console.status(f"{number} of {len(pairs)}: {engine.name}, {work}, {rate:,.0f} events a second"):
             place = home / f"{engine.name}-{work}".replace(" ", "_")
             delays = under_load(engine, work, rate, SIZES.warm_s, SIZES.load_s, SIZES.drain_s, place, say)
-        results.keep("latency", f"{engine.name}, {work}, {rate:.0f}", delays.record)
+        results.keep("latency", f"{engine.name}, {work}, {rate:.0f}", asdict(delays))
         console.print(f"{engine.name}, {work}, {rate:,.0f}/s: {delays.wrong or delays.delays}", markup=False)
     assert_ours_scored(results, "latency")
 
@@ -142,7 +143,7 @@ def test_fixed_cost_of_a_batch(results: Results, tmp_path: Path) -> None:
         if engine.lives and engine.name != "Flink SQL":
             with console.status(f"bursts: {engine.name}, {work}"):
                 for burst in bursts(engine, work, SIZES.bursts, tmp_path / f"{engine.name}-{work}".replace(" ", "_"), say):
-                    results.keep("bursts", f"{engine.name}, {work}, {burst.events}", burst.record)
+                    results.keep("bursts", f"{engine.name}, {work}, {burst.events}", asdict(burst))
     assert results.of("bursts", engine="promolake", events=SIZES.bursts[-1])
 
 

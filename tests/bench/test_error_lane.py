@@ -15,7 +15,8 @@ from statistics import median
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
-from engine.test_runner import descendants
+from bench.latency import until
+from bench.measuring import cpu_seconds, tree
 from promolake.cli.freshness import quantile
 from promolake.engine import kafka
 from promolake.engine.query_log import QueryLog
@@ -79,12 +80,12 @@ def measured(home: Path, mode: str) -> Round:
         others = started(home, bootstrap, "simulate", "--rate", str(OTHERS_PER_SECOND))
         with arrivals(bootstrap) as came:
             sent = logged(bootstrap, WARM_UP_SECONDS)
-            batches, cpu, began = batches_done(home), cpu_seconds(flows), time.monotonic()
+            batches, cpu, began = batches_done(home), cpu_seconds(tree(flows.process.pid)), time.monotonic()
             warm = len(sent)
             sent += logged(bootstrap, SECONDS)
-            cores = (cpu_seconds(flows) - cpu) / (time.monotonic() - began)
+            cores = (cpu_seconds(tree(flows.process.pid)) - cpu) / (time.monotonic() - began)
             seconds = batch_seconds(home)[batches:]
-            until_arrived(sent, came)
+            until(lambda: all(one in came for one in sent), 60)
         others.stop()
         flows.stop(60)
         return Round([(came[one] - int(one)) / 1e6 for one in sent[warm:] if one in came], seconds, cores, len(set(sent) - set(came)))
@@ -99,11 +100,8 @@ def started(home: Path, bootstrap: str, command: str, *options: str, **variables
 
 
 def await_line(log: Path, begin: str, child: Child) -> None:
-    deadline = time.monotonic() + 200
-    while not any(line.startswith(begin) for line in log.read_text().splitlines()):
-        assert child.exit_code is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
+    assert until(lambda: child.exit_code is not None or any(line.startswith(begin) for line in log.read_text().splitlines()), 200)
+    assert child.exit_code is None, log.read_text()
 
 
 def logged(bootstrap: str, seconds: float) -> list[str]:
@@ -148,12 +146,6 @@ def arrivals(bootstrap: str) -> Iterator[dict[str, int]]:
         consumer.close()
 
 
-def until_arrived(sent: list[str], came: dict[str, int]) -> None:
-    deadline = time.monotonic() + 60
-    while not all(one in came for one in sent) and time.monotonic() < deadline:
-        time.sleep(0.2)
-
-
 def batch_seconds(home: Path) -> list[float]:
     """From a batch's plan to its commit."""
     log = QueryLog(home / "checkpoints" / "main")
@@ -162,15 +154,3 @@ def batch_seconds(home: Path) -> list[float]:
 
 def batches_done(home: Path) -> int:
     return len(batch_seconds(home))
-
-
-def cpu_seconds(child: Child) -> float:
-    """Of the run and everything it started: Python, the JVM, Spark's workers."""
-    total = 0
-    for pid in [child.process.pid, *(process.pid for process in descendants(child.process.pid))]:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
