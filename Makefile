@@ -15,17 +15,19 @@ install: $(INSTALLED) ## a virtual environment in ./.venv from the locked requir
 $(INSTALLED): requirements-build.lock requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in {(3, 11), (3, 12)})' 2>/dev/null \
 		|| { echo "promolake needs Python 3.11 or 3.12, and $(PYTHON) is not one: install it, or name it with make PYTHON=..." >&2; exit 3; }
-	@echo "[1/4] a virtual environment in $(VENV)"
+	@echo "[1/5] a virtual environment in $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: python3.11-venv)." >&2; exit 3; }
-	@echo "[2/4] the locked requirements (pyspark alone is 430 MB: a minute or more)"
+	@echo "[2/5] the locked requirements (pyspark alone is 430 MB: a minute or more)"
 	@# pyspark comes as source: it is built with the locked tools, not with the newest ones of the day.
 	@$(VENV)/bin/pip install --quiet --require-hashes -r requirements-build.lock
 	@$(VENV)/bin/pip install --no-build-isolation --require-hashes -r requirements.lock
-	@echo "[3/4] promolake itself"
+	@echo "[3/5] promolake itself"
 	@$(VENV)/bin/pip install --quiet --no-build-isolation --no-deps -e .
-	@echo "[4/4] the jars of Delta, Spark's Kafka source and the Kafka broker"
+	@echo "[4/5] the jars of Delta, Spark's Kafka source and the Kafka broker"
 	@$(VENV)/bin/python -m promolake.engine.jars
+	@echo "[5/5] the classes Spark loads, kept as Java has them in memory: each later start is some seconds shorter"
+	@$(VENV)/bin/python -m promolake.cli.priming
 	@touch $@
 
 demo: $(INSTALLED) ## a promotion day from a real Kafka broker into gold tables; MINUTES=2 RATE=1000 SEED=7 as you like

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from pyspark.sql import SparkSession
 
+from chaos.ground import SHORT_LIVED
 from promolake import settings
 from promolake.engine.session import scan_session, session
 from promolake.local.broker import Broker
@@ -20,6 +21,12 @@ os.environ["COLUMNS"] = "160"
 # A pytest-xdist worker has no main file, and pyspark.sql.connect (which Great Expectations tries) takes that for its doctests and exits.
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = __file__
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.markexpr not in ("chaos", "bench"):  # these two measure
+        for name, value in SHORT_LIVED.items():
+            os.environ.setdefault(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).parents[2]
 VICTIM = Path(__file__).with_name("victim.py")
 PATIENCE_S = 600.0  # for a process on a machine that has other work
 KILLED = -signal.SIGKILL
-# A process that lives for one batch is over before the second compiler has paid off: half the processor time of a start is saved.
+# A process that lives for a few batches is over before the second compiler has paid off: half the processor time of a start is saved.
 SHORT_LIVED = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 
 

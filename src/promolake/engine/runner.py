@@ -178,6 +178,11 @@ class Runner:
                 triggers = {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger}
                 _all_went_on(self._go(parts, *triggers, [*lanes.values()]))
 
+    def rehearse(self) -> None:
+        """Runs every flow over the contracts' examples, without a broker, and leaves nothing: what a JVM needs for it is loaded then."""
+        with self._scan() as scan, self._joins() as joins:
+            self._warm_up(scan, joins)
+
     def _warm_up(self, scan: Scan, joins: Sequence[JoinQuery]) -> None:
         """The scan, and beside it the joins whose tables it feeds."""
         examples = scan.examples()

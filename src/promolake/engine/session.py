@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from promolake.engine import jars
+from promolake.engine import class_archive, jars
 from promolake.settings import Settings
 
 # What a session needs wherever it runs; conf/spark-defaults.conf says the same for plain spark-submit.
@@ -60,12 +60,18 @@ _SCAN = (
 
 
 def session(
-    settings: Settings, name: str, say: Callable[[str], None], more: Mapping[str, str] | None = None, standing_tasks: int = 0
+    settings: Settings,
+    name: str,
+    say: Callable[[str], None],
+    more: Mapping[str, str] | None = None,
+    standing_tasks: int = 0,
+    class_data: str | None = None,
 ) -> SparkSession:
     """The process's session, in UTC, with `more` options. Under spark-submit master, memory and jars are spark-submit's; else
     local[cores] with jars fetched through Ivy, `say` telling the progress. Raises EnvironmentProblem when Java or a jar is missing.
 
-    `standing_tasks` are those that never end and mostly wait (engine/lane.py): slots beside the cores', so that they take none."""
+    `standing_tasks` are those that never end and mostly wait (engine/lane.py): slots beside the cores', so that they take none.
+    `class_data` are the JVM's options about the class archive: to start from it, unless said otherwise (engine/class_archive.py)."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers that read a batch: this Python, not the first on the PATH
     builder = SparkSession.builder.appName(name)
     options = _SESSION | {"spark.sql.warehouse.dir": str(settings.home / "warehouse")} | dict(more or {})
@@ -79,7 +85,8 @@ def session(
         builder = builder.config("spark.driver.memory", settings.engine.driver_memory)
         # On two cores G1's concurrent threads take from the micro-batch what they save in pauses.
         collector = jars.collector("-XX:+UseParallelGC")
-        builder = builder.config("spark.driver.extraJavaOptions", f"-Xss4m {collector} {_quiet(settings.home)}")
+        class_data = class_archive.reading() if class_data is None else class_data
+        builder = builder.config("spark.driver.extraJavaOptions", f"-Xss4m {collector} {class_data} {_quiet(settings.home)}")
     for key, value in options.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
@@ -87,7 +94,7 @@ def session(
     return spark
 
 
-def ended(spark: SparkSession) -> None:
+def ended(spark: SparkSession, patience_s: float = 20.0) -> None:
     """Ends Spark before the interpreter does: the other way round the process may die with an abort (performance.md).
 
     The JVM is waited for as well: while it lives, py4j's threads keep what the batches used until after the interpreter has gone.
@@ -96,7 +103,7 @@ def ended(spark: SparkSession) -> None:
     spark.stop()
     if jvm := getattr(gateway, "proc", None):  # none under spark-submit, where the JVM is the parent
         jvm.stdin.close()
-        jvm.wait(timeout=20)
+        jvm.wait(timeout=patience_s)
 
 
 def scan_session(spark: SparkSession) -> SparkSession:

@@ -1,0 +1,39 @@
+"""Spark starts from the classes `make install` has kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from promolake.cli import priming
+from promolake.engine import class_archive
+
+
+@pytest.mark.spark
+def test_spark_starts_from_the_archive(spark: SparkSession) -> None:
+    """A JVM that cannot use it says nothing and does without: only its memory tells."""
+    jvm = spark.sparkContext._gateway.proc.pid
+    assert str(class_archive.FILE) in Path(f"/proc/{jvm}/maps").read_text()
+
+
+def test_without_an_archive_java_is_asked_for_none(tmp_path: Path) -> None:
+    assert class_archive.reading(tmp_path / "classes.jsa") == ""
+
+
+def test_an_archive_spark_would_split_the_name_of_is_passed_over(tmp_path: Path) -> None:
+    archive = tmp_path / "my classes.jsa"
+    archive.touch()
+    assert class_archive.reading(archive) == ""
+
+
+def test_half_an_archive_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A JVM dies of one, where it would pass over an archive of other jars."""
+    with class_archive.FILE.open("rb") as whole:
+        half = whole.read(1_000_000)
+    monkeypatch.setattr(class_archive, "FILE", tmp_path / "kept" / "classes.jsa")
+    monkeypatch.setattr(priming, "rehearse", lambda archive, home: archive.write_bytes(half))
+    assert priming.main() == 0
+    assert "no class archive" in capsys.readouterr().err
+    assert not class_archive.FILE.exists()
