@@ -28,9 +28,10 @@ class Parser:
         self._ingests = ingests
         parts = {flow.table.short: Part([flow.bronze.ddl], partial(_answers, flow=flow, key=key)) for flow in ingests}
         cores = spark.sparkContext.defaultParallelism
-        copies, partitions = (cores, 1) if keeps_plans(spark) else (1, cores)
-        self._pool = ThreadPoolExecutor(copies, thread_name_prefix="parse")
-        self._copies = list(self._pool.map(lambda n: Prepared(spark, spool / f"records.{n}", parts, partitions=partitions), range(copies)))
+        self._most, partitions = (cores, 1) if keeps_plans(spark) else (1, cores)
+        self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="parse")
+        self._planned = lambda n: Prepared(spark, spool / f"records.{n}", parts, partitions=partitions)
+        self._copies = [self._planned(0)]
 
     @property
     def kept(self) -> set[str]:
@@ -39,7 +40,7 @@ class Parser:
 
     def parse(self, records: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         """In: records (bronze's columns) by the silver table their topic feeds. Out: the same, with `violations` and `row` (entity.py)."""
-        copies = self._copies if sum(rows.num_rows for rows in records.values()) > FEW else self._copies[:1]
+        copies = self._copies_for(sum(rows.num_rows for rows in records.values()))
 
         def share(n: int) -> dict[str, pa.Table]:
             mine = {flow.table.short: _share(records[flow.table.name], n, len(copies)) for flow in self._ingests}
@@ -48,6 +49,13 @@ class Parser:
 
         shares = list(self._pool.map(share, range(len(copies))))
         return {flow.table.name: pa.concat_tables([one[flow.table.short] for one in shares]) for flow in self._ingests}
+
+    def _copies_for(self, count: int) -> list[Prepared]:
+        """The copies for so many records. All but the first are planned when they are first wanted: that takes seconds of a core, which
+        a run of few records never needs."""
+        wanted = self._most if count > FEW else 1
+        self._copies += self._pool.map(self._planned, range(len(self._copies), wanted))
+        return self._copies[:wanted]
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
