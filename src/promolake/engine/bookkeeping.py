@@ -96,6 +96,7 @@ WHERE said_count <> coalesce(n, 0) OR coalesce(beyond, 0) > 0
 UNION ALL
 SELECT format('partition {}: {} records of bronze stand in no range', "partition", count(*))
 FROM placed WHERE first_offset IS NULL GROUP BY "partition"
+ORDER BY 1
 """
 _TOTALS = """
 WITH told AS (

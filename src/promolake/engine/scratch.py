@@ -46,7 +46,7 @@ def scratch(lake: Lakehouse) -> Iterator[Scratch]:
     """Opens one; its file is gone afterwards."""
     with lake.spool("scratch") as place:
         place.mkdir(parents=True)
-        config = {"memory_limit": MEMORY, "python_enable_replacements": False, "preserve_insertion_order": False}
+        config = {"memory_limit": MEMORY, "python_enable_replacements": False}
         with duckdb.connect(str(place / "rows.duckdb"), config=config) as connection:
             connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
             yield Scratch(lake, place, connection)
