@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from pyspark.sql import SparkSession
+from pyspark.sql.classic.dataframe import DataFrame
 
 from promolake.core.errors import SettingsError
 from promolake.core.table import Table
+from promolake.engine import verifying
 from promolake.engine.comparing import Finding
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
@@ -29,6 +31,7 @@ BY_NAME = {table.name: table for table in (*HALLWAY.tables, LEDGER)}
 GOLD = [flow.table for flow in (*HALLWAY.metrics, *HALLWAY.joins)]
 (JOIN,) = HALLWAY.joins
 MARKS = "settled.json"
+FEW = 2
 OFFSETS = "offsets without hole or overlap"
 BALANCE = "read = valid + quarantined + duplicate"
 BATCHES = "each batch is in bronze"
@@ -81,6 +84,28 @@ class Verified:
 
 
 @pytest.fixture
+def by_spark(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """No table is small. Returns how many rows came to the driver, each time some did, from Spark and from Delta."""
+    came: list[int] = []
+
+    def counted(owner: type, name: str) -> None:
+        plain = getattr(owner, name)
+
+        def call(*args, **kwargs):
+            rows = plain(*args, **kwargs)
+            came.append(len(rows))
+            return rows
+
+        monkeypatch.setattr(owner, name, call)
+
+    monkeypatch.setattr(verifying, "FEW", FEW)
+    for owner, name in ((DataFrame, "toArrow"), (DataFrame, "collect"), (DataFrame, "toPandas"), (Lakehouse, "read")):
+        counted(owner, name)
+    monkeypatch.setattr(DataFrame, "toLocalIterator", None)
+    return came
+
+
+@pytest.fixture
 def verified(healthy: Lakehouse, spark: SparkSession, rebuilder: Rebuilder, tmp_path: Path) -> Verified:
     shutil.copytree(healthy.root.parent, tmp_path, dirs_exist_ok=True)
     return Verified(tmp_path, spark, rebuilder)
@@ -122,6 +147,18 @@ def test_every_gold_table_has_an_oracle_that_names_all_its_columns(table: Table)
     assert oracle(table).startswith("-- ")
 
 
+def test_of_a_large_table_nothing_comes_to_the_driver_but_counts_and_an_example(verified: Verified, by_spark: list[int]) -> None:
+    names = ("gold.traffic_per_minute", "gold.machine_metrics_per_minute", "silver.orders", "silver.quarantine_orders", JOIN.table.name)
+    assert [finding for finding in verified.findings(*names) if not finding.agrees] == []
+    assert max(by_spark) <= FEW + 1
+    for name in names:
+        verified.damage(name, lambda rows: rows.slice(0, 0))
+    by_spark.clear()
+    wrong = verified.wrong(*names)
+    assert {(check, name) for check, name in wrong if check in (BATCH, SQL)} >= {(BATCH, name) for name in names}
+    assert max(by_spark) <= FEW + 1
+
+
 # --- damage in gold -----------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +195,25 @@ def test_every_figure_that_is_off_by_the_least_is_found_both_ways(verified: Veri
     wrong = verified.wrong(table.name)
     assert set(wrong) == {(BATCH, table.name), (SQL, table.name)}
     assert all(said.startswith("1 changed; ") and said.endswith(f": {', '.join(figures(table))}") for said in wrong.values()), wrong
+
+
+@pytest.mark.usefixtures("by_spark")
+@pytest.mark.parametrize("table", GOLD, ids=lambda table: table.name)
+def test_every_figure_that_is_off_by_the_least_is_found_by_spark_as_well(verified: Verified, table: Table) -> None:
+    verified.damage(table.name, a_little_more(*figures(table)))
+    wrong = verified.wrong(table.name)
+    assert set(wrong) == {(BATCH, table.name), (SQL, table.name)}
+    assert all(said.startswith("1 changed; ") and said.endswith(f": {', '.join(figures(table))}") for said in wrong.values()), wrong
+
+
+@pytest.mark.usefixtures("by_spark")
+def test_spark_finds_what_stands_twice_and_what_a_join_has_yet_to_be_settled_for(verified: Verified) -> None:
+    verified.damage("silver.orders", first_twice)
+    verified.never_settled()
+    verified.damage(JOIN.table.name, no_touch)
+    found = {(one.check, one.subject): one for one in verified.findings("silver.orders", JOIN.table.name) if not one.agrees}
+    assert found[BATCH, "silver.orders"].example.startswith("1 extra; ")
+    assert [found[check, JOIN.table.name].behind for check in (BATCH, SQL)] == [True, False], "silver has one order more now"
 
 
 @pytest.mark.parametrize("table", GOLD, ids=lambda table: table.name)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
+import great_expectations.expectations as gxe
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.classic.dataframe import DataFrame
 
 from promolake.gold.gmv_per_minute import TABLE as GMV
 from promolake.gold.machine_metrics_per_minute import TABLE as METRICS
@@ -101,9 +104,39 @@ def test_no_value_of_a_row_is_told(damaged: Audited, clean: Audited) -> None:
     assert [name for name, text in told.items() if CANARY in text or "past-the-stream" in text] == []
 
 
-def test_what_an_exception_says_is_not_told_either(spark: SparkSession, tmp_path: Path, clean: Audited) -> None:
-    import great_expectations.expectations as gxe
+def test_however_many_rows_break_an_expectation_only_counts_come_to_the_driver(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came: list[int] = []
 
+    def counted(name: str) -> None:
+        plain = getattr(DataFrame, name)
+
+        def call(*args, **kwargs):
+            rows = plain(*args, **kwargs)
+            came.append(len(rows))
+            return rows
+
+        monkeypatch.setattr(DataFrame, name, call)
+
+    for name in ("collect", "toPandas", "toArrow"):
+        counted(name)
+    nothing = F.lit(None).cast("string")
+    rows = spark.range(200).select(*(F.concat(F.lit("x"), F.col("id") % 100).alias(name) for name in "ab"), nothing.alias("c"), "id")
+    expected = [
+        gxe.ExpectColumnValuesToNotBeNull(column="c", **named("missing", ["c"])),
+        gxe.ExpectColumnValuesToBeNull(column="a", **named("contract", ["a"])),
+        gxe.ExpectColumnValuesToBeInSet(column="a", value_set=["y"], **named("unknown", ["a"])),
+        gxe.ExpectColumnValuesToBeBetween(column="id", min_value=-2, max_value=-1, **named("out_of_range", ["id"])),
+        gxe.ExpectColumnValuesToBeUnique(column="a", **named("unique", ["a"])),
+        gxe.ExpectCompoundColumnsToBeUnique(column_list=["a", "b"], **named("unique:grain", ["a", "b"])),
+    ]
+    results = Suites(tmp_path / "docs", "an audit", datetime(2026, 11, 11, tzinfo=UTC)).validated("broken", rows, expected, 200)
+    assert [result.result["unexpected_count"] for result in results] == [200] * len(expected)
+    assert max(came) == 1
+
+
+def test_what_an_exception_says_is_not_told_either(spark: SparkSession, tmp_path: Path, clean: Audited) -> None:
     suites = Suites(tmp_path / "docs", "an audit", clean.began)
     rows = spark.range(3).select(F.when(F.col("id") == 1, F.raise_error(F.lit(CANARY))).otherwise(F.col("id")).alias("raising"))
     expected = [gxe.ExpectColumnValuesToNotBeNull(column="raising", **named("missing:raising", ["raising"]))]

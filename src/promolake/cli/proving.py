@@ -67,13 +67,13 @@ def _verifier(settings: configuration.Settings) -> Iterator[Verifier]:
     from promolake.engine.lateness import BOOKS
     from promolake.engine.lock import writing
     from promolake.engine.rebuilding import Rebuilder, Settler
-    from promolake.engine.session import scan_session, session
+    from promolake.engine.session import batch_session, session
     from promolake.engine.verifying import Verifier
     from promolake.hallway import HALLWAY
 
     tables = (*HALLWAY.tables, *BOOKS)
     with writing(settings.home, tables):
-        spark = scan_session(session(settings, "promolake-verify", say))
+        spark = batch_session(session(settings, "promolake-verify", say))
         try:
             lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
             lake.create(tables)  # a table that is not there is one without rows
@@ -91,13 +91,12 @@ def _kept(settings: configuration.Settings) -> Kept | None:
 
     bootstrap = bootstrap_of(settings)
 
-    def kept(topic: str, ranges: Iterable[tuple[int, int, int]]) -> set[tuple[int, int]]:
-        asked = list(ranges)
+    def kept(topic: str, ranges: Iterable[tuple[int, int, int]]) -> set[tuple[int, int]] | None:
         try:
-            return kafka.kept_records(bootstrap or "", topic, asked)
+            return kafka.kept_records(bootstrap or "", topic, ranges)
         except BrokerAway:
             say(f"no broker answers: offsets of {topic} that nothing was read at count as holes, markers of transactions or not")
-            return {(partition, offset) for partition, first, last in asked for offset in range(first, last + 1)}
+            return None
 
     return kept if bootstrap else None
 

@@ -10,19 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import duckdb
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from promolake.core.flow import Ingest
-from promolake.core.table import Table
-from promolake.engine.comparing import POSITION, Finding, connected
+from promolake.engine.comparing import POSITION, Finding
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
+from promolake.engine.scratch import scratch
 
 _COUNTS = ("read_count", "valid_count", "quarantined_count", "duplicate_count")
 _RANGE = ("topic", "partition", "first_offset", "last_offset")
-Kept = Callable[[str, Iterable[tuple[int, int, int]]], set[tuple[int, int]]]
-"""Which offsets of a topic's ranges (partition, first, last) hold a record for a reader, as (partition, offset)."""
+Kept = Callable[[str, Iterable[tuple[int, int, int]]], "set[tuple[int, int]] | None"]
+"""Which offsets of a topic's ranges (partition, first, last) hold a record for a reader, as (partition, offset); None: nobody can tell."""
+RANGES_ASKED = 10_000  # at a time: there is one for each transaction, and each may hold records
 _BRONZE, _SILVER, _QUARANTINE = "bronze_rows", "silver_rows", "quarantine_rows"
 
 # Each ranges over `wrong`: what is amiss, one row each, with `said` in words. Nothing here shows more than positions and counts.
@@ -97,6 +96,7 @@ WHERE said_count <> coalesce(n, 0) OR coalesce(beyond, 0) > 0
 UNION ALL
 SELECT format('partition {}: {} records of bronze stand in no range', "partition", count(*))
 FROM placed WHERE first_offset IS NULL GROUP BY "partition"
+ORDER BY 1
 """
 _TOTALS = """
 WITH told AS (
@@ -141,27 +141,35 @@ ORDER BY "partition", "offset"
 
 def audited(lake: Lakehouse, flow: Ingest, kept: Kept | None = None) -> Iterator[Finding]:
     """What the books of one topic say, against themselves and against its three tables. Without `kept` every missing offset is a hole."""
-    book = _book(lake, flow)
-    tables = {_BRONZE: flow.bronze, _SILVER: flow.table, _QUARANTINE: flow.quarantine}
-    with connected() as connection:
-        connection.register("ledger", book)
-        rows = {name: _positions(lake, table) for name, table in tables.items()}
-        for name, found in rows.items():
-            connection.register(name, found)
-        bronze = rows[_BRONZE].num_rows
-        missing = connection.sql(_MISSING).fetchall()
-        holes = _runs(kept(flow.topic.name, missing)) if kept and missing else missing
-        connection.execute('CREATE TABLE holes ("partition" INT, first_missing BIGINT, last_missing BIGINT)')
-        if holes:
-            connection.executemany("INSERT INTO holes VALUES (?, ?, ?)", holes)
+    topic = flow.topic.name
+    with scratch(lake) as database:
+        database.take("ledger", LEDGER, (*_RANGE, *_COUNTS), f"topic = '{topic}'")
+        for name, table in {_BRONZE: flow.bronze, _SILVER: flow.table, _QUARANTINE: flow.quarantine}.items():
+            database.take(name, table, POSITION)
+        _note_holes(database.connection, topic, kept)
+        booked, bronze = database.count("ledger"), database.count(_BRONZE)
         for check, looked_at, sql in (
-            ("offsets without hole or overlap", book.num_rows, _RANGES),
-            ("read = valid + quarantined + duplicate", book.num_rows, _BALANCE),
+            ("offsets without hole or overlap", booked, _RANGES),
+            ("read = valid + quarantined + duplicate", booked, _BALANCE),
             ("each batch is in bronze", bronze, _BATCHES),
             ("counts = rows of bronze, silver, quarantine", bronze, _TOTALS),
             ("each record in one place", bronze, _PLACES),
         ):
-            yield _finding(connection, check, flow.topic.name, looked_at, sql)
+            yield _finding(database.connection, check, topic, looked_at, sql)
+
+
+def _note_holes(connection: duckdb.DuckDBPyConnection, topic: str, kept: Kept | None) -> None:
+    """Writes down as `holes` the ranges nothing was read at, as far as `kept` knows of a record there; they are asked about by parts."""
+    connection.execute(f"CREATE TABLE missing AS {_MISSING}")
+    if kept is None:
+        connection.execute("ALTER TABLE missing RENAME TO holes")
+        return
+    connection.execute('CREATE TABLE holes ("partition" INT, first_missing BIGINT, last_missing BIGINT)')
+    missing = connection.cursor().execute("SELECT * FROM missing ORDER BY ALL")
+    while some := missing.fetchmany(RANGES_ASKED):
+        found = kept(topic, some)
+        if holes := some if found is None else _runs(found):
+            connection.executemany("INSERT INTO holes VALUES (?, ?, ?)", holes)
 
 
 def _runs(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
@@ -173,15 +181,6 @@ def _runs(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
         else:
             runs.append((partition, offset, offset))
     return runs
-
-
-def _book(lake: Lakehouse, flow: Ingest) -> pa.Table:
-    book = lake.read(LEDGER, (*_RANGE, *_COUNTS))
-    return book.filter(pc.equal(book["topic"], flow.topic.name))
-
-
-def _positions(lake: Lakehouse, table: Table) -> pa.Table:
-    return lake.read(table, POSITION)
 
 
 def _finding(connection: duckdb.DuckDBPyConnection, check: str, subject: str, rows: int, sql: str) -> Finding:

@@ -72,22 +72,27 @@ Unequal = Callable[[str, str], str]
 def difference(table: Table, held: pa.Table, expected: pa.Table, unequal: Unequal) -> Difference:
     """How `held` differs from `expected`, both with the table's columns.
 
-    Rows belong together by the table's grain, those of silver and quarantine by their position in Kafka; of several with the same key
-    each needs one of its own.
+    Equal rows cancel out, copy by copy. Of the others those belong together that have the table's grain in common, in silver and
+    quarantine the position in Kafka; of several with the same key each needs one of its own.
     """
-    key = POSITION if "offset" in held.column_names else table.grain
-    shown = [name for name in dict.fromkeys((*table.stats, *key)) if name in (*table.stats, *_SHOWN)]
+    key, shown = key_of(table), shown_of(table)
     with connected() as connection:
         connection.register("held_rows", held)
         connection.register("expected_rows", expected)
-        connection.execute(f"CREATE TEMP TABLE wrong AS {_wrong(table, key, shown, unequal)}")
+        connection.execute(f"CREATE TEMP TABLE wrong AS {_wrong(table, key, shown, unequal, held.schema.types == expected.schema.types)}")
         counts = dict(connection.sql("SELECT _kind, count(*) FROM wrong GROUP BY _kind").fetchall())
         example = connection.sql(f"SELECT * FROM wrong ORDER BY {', '.join(map(_q, shown))}, _kind LIMIT 1").fetchall()
-    return Difference(**counts, example=_told(shown, *example) if example else "")
+    return Difference(**counts, example=told(shown, *example[0]) if example else "")
 
 
-def _wrong(table: Table, key: Sequence[str], shown: Sequence[str], unequal: Unequal) -> str:
-    """The query for what is wrong: of each such row the `shown` columns, its `_kind`, and the names of the `_columns` that differ."""
+def _wrong(table: Table, key: Sequence[str], shown: Sequence[str], unequal: Unequal, may_cancel: bool) -> str:
+    """The query for what is wrong: of each such row the `shown` columns, its `_kind`, and the names of the `_columns` that differ.
+
+    Equal rows cancel out first if they `may_cancel`; an exact count in the place of a sketch is never equal to it.
+    """
+    held, expected = "FROM held_rows", "FROM expected_rows"
+    if may_cancel:
+        held, expected = f"{held} EXCEPT ALL {expected}", f"{expected} EXCEPT ALL {held}"
     figures = [column for column in table.columns if column.name not in key]
     changes = ", ".join(f"CASE WHEN {unequal(column.name, column.type)} THEN '{column.name}' END" for column in figures)
     order = ", ".join(_q(column.name) for column in figures)
@@ -96,7 +101,7 @@ def _wrong(table: Table, key: Sequence[str], shown: Sequence[str], unequal: Uneq
     same = " AND ".join(f"h.{_q(name)} IS NOT DISTINCT FROM e.{_q(name)}" for name in key)
     first = ", ".join(f"coalesce(h.{_q(name)}, e.{_q(name)}) AS {_q(name)}" for name in shown)
     return f"""
-        WITH h AS (SELECT *, {number} FROM held_rows), e AS (SELECT *, {number} FROM expected_rows)
+        WITH h AS (SELECT *, {number} FROM ({held})), e AS (SELECT *, {number} FROM ({expected}))
         SELECT
             {first},
             CASE WHEN h._nth IS NULL THEN 'missing' WHEN e._nth IS NULL THEN 'extra' ELSE 'changed' END AS _kind,
@@ -134,7 +139,8 @@ def within_error(rows: int) -> Unequal:
         if name.endswith(SKETCH):
             return f"NOT coalesce(near_estimate({h}, {e}, {sigmas}), {h} IS NULL AND {e} IS NULL)"
         if type == "double":
-            return f"NOT coalesce(abs({h} - {e}) <= {RELATIVE} * greatest(abs({h}), abs({e})), {h} IS NULL AND {e} IS NULL)"
+            near = f"abs({h} - {e}) < {RELATIVE} * greatest(abs({h}), abs({e}))"  # not <=: infinity would be near to everything
+            return f"({h} IS DISTINCT FROM {e} AND NOT coalesce({near}, false))"
         return f"{h} IS DISTINCT FROM {e}"
 
     return unequal
@@ -153,7 +159,7 @@ def _same_sketch(one: bytes, other: bytes) -> bool:
     """Whether two HLL sketches hold the same registers: then, and only then, uniting them changes neither's estimate."""
     try:
         return _united(one, one) == _united(other, other) == _united(one, other)
-    except ValueError:  # not a sketch
+    except (ValueError, IndexError):  # not a sketch, or cut short
         return False
 
 
@@ -174,12 +180,23 @@ def _near_estimate(sketch: bytes, exact: int, sigmas: float) -> bool:
 
     try:
         read = hll_sketch.deserialize(sketch)
-    except ValueError:
+    except (ValueError, IndexError):
         return False
     return abs(math.floor(read.get_estimate() + 0.5) - exact) <= sigmas * 1.04 / math.sqrt(2**read.lg_config_k) * exact
 
 
-def _told(shown: Sequence[str], row: Sequence[Any]) -> str:
+def key_of(table: Table) -> Sequence[str]:
+    """The columns that say which row is which."""
+    return POSITION if "offset" in table.column_names else table.grain
+
+
+def shown_of(table: Table) -> list[str]:
+    """The columns of an example that may be told."""
+    return [name for name in dict.fromkeys((*table.stats, *key_of(table))) if name in (*table.stats, *_SHOWN)]
+
+
+def told(shown: Sequence[str], *row: Any) -> str:
+    """A wrong row in words: its `shown` values, its kind, and the columns that differ."""
     *values, kind, columns = row
     place = ", ".join(f"{name} {_value(value)}" for name, value in zip(shown, values, strict=True))
     return f"{place}: {', '.join(columns)}" if kind == "changed" else f"{place}: {kind}"

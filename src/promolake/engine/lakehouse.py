@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -97,13 +98,23 @@ class Lakehouse:
 
     def read(self, table: Table, columns: Iterable[str], where: str = "") -> pa.Table:
         """The columns of the rows that keep the condition (SQL over the table's columns); files are skipped by their statistics."""
+        schema = pa.schema([arrow_schema(table).field(name).remove_metadata() for name in columns])
+        found = self.batches(table, schema.names, where).read_all()
+        return found.cast(schema)  # DataFusion answers in string views, which Arrow cannot filter by
+
+    def batches(self, table: Table, columns: Iterable[str], where: str = "") -> pa.RecordBatchReader:
+        """As `read`, but a batch after the other: however large the table, only a part of it is in memory. Strings come as views."""
+        return self._asked(table, ", ".join(f'"{name}"' for name in columns), where)
+
+    def figures(self, table: Table, sql: str, where: str = "") -> dict[str, Any]:
+        """Aggregates over the rows that keep the condition, by name; `sql` is what would stand after SELECT."""
+        (found,) = self._asked(table, sql, where).read_all().to_pylist()
+        return found
+
+    def _asked(self, table: Table, sql: str, where: str) -> pa.RecordBatchReader:
         with self._alone(table):
-            delta = self._fresh(table)
-            query = QueryBuilder().register("t", delta)
-            schema = pa.schema([arrow_schema(table).field(name).remove_metadata() for name in columns])
-            names = ", ".join(f'"{name}"' for name in schema.names)
-            found = query.execute(f"SELECT {names} FROM t" + (f" WHERE {where}" if where else "")).read_all()
-        return pa.table(found).cast(schema)  # DataFusion answers in string views, which Arrow cannot filter by
+            query = QueryBuilder().register("t", self._fresh(table))
+            return pa.RecordBatchReader.from_stream(query.execute(f"SELECT {sql} FROM t" + (f" WHERE {where}" if where else "")))
 
     def frame(self, table: Table, version: int | None = None) -> DataFrame:
         """The table as a static Spark frame, as it stands or as it stood at a version."""
@@ -199,14 +210,21 @@ class Lakehouse:
     @contextmanager
     def _spooled(self, table: Table, rows: DataFrame) -> Iterator[pa.RecordBatchReader]:
         """What Spark computes, by way of files: however large, only a batch of it is ever in this process."""
-        spool = self.root / ".spool" / table.name  # one writer: what stands there a killed one left, perhaps in clear
         schema = arrow_schema(table).remove_metadata()
-        try:
-            rows.select(*table.column_names).write.mode("overwrite").parquet(str(spool))
+        with self.spool(table.name) as spool:
+            rows.select(*table.column_names).write.parquet(str(spool))
             found = ds.dataset(spool, schema=schema, format="parquet")
             yield pa.RecordBatchReader.from_batches(schema, found.to_batches())
+
+    @contextmanager
+    def spool(self, name: str) -> Iterator[Path]:
+        """A place beside the tables for rows on their way, where Spark's executors see it too. Nothing stands there before or after."""
+        place = self.root / ".spool" / name
+        shutil.rmtree(place, ignore_errors=True)  # one writer: what stands there a killed one left, perhaps in clear
+        try:
+            yield place
         finally:
-            shutil.rmtree(spool, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
 
     def _split(self, table: Table, delta: DeltaTable, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         if WINDOW not in table.grain:

@@ -23,6 +23,7 @@ from promolake.silver.entity import VIOLATIONS, parsed, quarantine_rows, silver_
 from promolake.whole_file import write_whole
 
 _FATE = "_fate"
+_SPAN = "min(event_time) AS low, max(event_time) AS high, max(ingested_at) AS newest"
 
 
 class Rebuilder:
@@ -157,11 +158,11 @@ class Settler:
         since = datetime.fromisoformat(self._known().get(join.table.name, "1970-01-01T00:00:00+00:00"))
         lows, highs, marks = [], [], [since]
         for n, reads in enumerate(join.reads):
-            new = self._lake.read(reads.table, ("event_time", "ingested_at"), f"ingested_at > '{since.astimezone(UTC).isoformat()}'")
-            if new.num_rows:
-                lows.append(pc.min(new["event_time"]).as_py())
-                highs.append(pc.max(new["event_time"]).as_py() + (timedelta(minutes=join.reach_minutes) if n else timedelta()))
-                marks.append(pc.max(new["ingested_at"]).as_py())
+            new = self._lake.figures(reads.table, _SPAN, f"ingested_at > '{since.astimezone(UTC).isoformat()}'")
+            if new["newest"]:
+                lows.append(new["low"])
+                highs.append(new["high"] + (timedelta(minutes=join.reach_minutes) if n else timedelta()))
+                marks.append(new["newest"])
         return ((min(lows), max(highs)) if lows else None), max(marks)
 
     def _known(self) -> dict[str, str]:

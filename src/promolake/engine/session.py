@@ -111,6 +111,14 @@ def scan_session(spark: SparkSession) -> SparkSession:
     return _with(spark.newSession(), _SCAN)
 
 
+def batch_session(spark: SparkSession) -> SparkSession:
+    """A session of the same process that computes whole tables: as the scan's, but on a cluster each shuffle is spread over all cores."""
+    found = scan_session(spark)
+    if not spark.sparkContext.master.startswith("local"):
+        found.conf.set("spark.sql.shuffle.partitions", str(spark.sparkContext.defaultParallelism))
+    return found
+
+
 def join_session(spark: SparkSession) -> SparkSession:
     """A session of the same process for stream-stream joins: state in RocksDB, plans optimised as ever, and on a laptop on half the cores,
     so that the scan always has the others."""

@@ -10,26 +10,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 
 import pyarrow as pa
+from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from promolake.core.errors import SettingsError
 from promolake.core.flow import Hallway, Ingest, Join, Metric
-from promolake.core.table import Table
+from promolake.core.table import Column, Table
+from promolake.engine import comparing, spreading
 from promolake.engine.arrow import arrow_schema, conformed
 from promolake.engine.bookkeeping import Kept, audited
-from promolake.engine.comparing import SKETCH, Difference, Finding, connected, difference, exactly, within_error
+from promolake.engine.comparing import SKETCH, Difference, Finding
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.rebuilding import Rebuilder, Settler
+from promolake.engine.scratch import Scratch, scratch
 
 BATCH = "batch from bronze"
 SQL = "SQL from silver"
+FEW = 10_000
+"""Rows up to which two tables are compared in memory: a Spark job would take half a second of CPU more. Larger ones never come here."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,18 @@ def scope(hallway: Hallway, names: Sequence[str]) -> Scope:
     gold = tuple(flow for flow in (*hallway.metrics, *hallway.joins) if flow.table.name in wanted)
     needed = wanted | {reads.table.name for flow in gold for reads in flow.reads}
     books = tuple(
-        flow
-        for flow in hallway.ingests
-        if LEDGER.name in wanted or needed & {flow.bronze.name, flow.table.name, flow.quarantine.name}
+        flow for flow in hallway.ingests if LEDGER.name in wanted or needed & {flow.bronze.name, flow.table.name, flow.quarantine.name}
     )
     silver = {table.name for flow in hallway.ingests for table in (flow.table, flow.quarantine)}
     return Scope(books, frozenset(wanted & silver), gold)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One side of a comparison: a frame, and all of its rows in memory, or None when they are more than FEW."""
+
+    frame: Callable[[], DataFrame]
+    few: Callable[[], pa.Table | None]
 
 
 class Verifier:
@@ -86,61 +98,59 @@ class Verifier:
             for table, again in ((flow.table, self._rebuilder.silver), (flow.quarantine, self._rebuilder.quarantine)):
                 if table.name in scope.silver:
                     say(f"recomputing {table.name}")
-                    held, rows = self._held(table, since), _later(again(flow), table, since)
-                    yield _finding(BATCH, table, held, difference(table, held, rows, exactly))
+                    held, rows = self._held(table, since)
+                    expected = _computed(_later(again(flow), table, since), table)
+                    yield _finding(BATCH, table, rows, _difference(BATCH, table, held, expected, rows))
         for flow in scope.gold:
             yield from self._gold(flow, since, say)
 
     def _gold(self, flow: Metric | Join, since: datetime | None, say: Callable[[str], None]) -> Iterator[Finding]:
-        held = self._held(flow.table, since)
         say(f"recomputing {flow.table.name}")
-        yield self._compared(BATCH, flow, held, _later(self._rebuilder.gold(flow), flow.table, since))
+        yield self._compared(BATCH, flow, _computed(_later(self._rebuilder.gold(flow), flow.table, since), flow.table), since)
         say(f"asking SQL for {flow.table.name}")
-        yield self._compared(SQL, flow, held, self.asked(flow.table, since))
+        with self.asked(flow.table, since) as expected:
+            yield self._compared(SQL, flow, expected, since)
 
-    def _compared(self, check: str, flow: Metric | Join, held: pa.Table, expected: pa.Table) -> Finding:
-        unequal = exactly if check == BATCH else within_error(held.num_rows)
-        found = difference(flow.table, held, expected, unequal)
+    def _compared(self, check: str, flow: Metric | Join, expected: Rows, since: datetime | None) -> Finding:
+        held, rows = self._held(flow.table, since)
+        found = _difference(check, flow.table, held, expected, rows)
         may_be_behind = isinstance(flow, Join) and found.rows and not found.extra
         if may_be_behind and (span := self._settler.unsettled(flow)):
-            settled = self._caught_up(flow, held, expected, span)
-            late = difference(flow.table, settled, expected, unequal)
-            return _finding(check, flow.table, held, late if late.rows else found, behind=not late.rows)
-        return _finding(check, flow.table, held, found)
+            caught_up = _computed(_caught_up(flow, held.frame(), expected.frame(), span), flow.table)
+            late = _difference(check, flow.table, caught_up, expected, rows)
+            return _finding(check, flow.table, rows, late if late.rows else found, behind=not late.rows)
+        return _finding(check, flow.table, rows, found)
 
-    def _caught_up(self, join: Join, held: pa.Table, expected: pa.Table, span: tuple[datetime, datetime]) -> pa.Table:
-        """What the table would be once settled over the span: what it holds, put together with what is expected there.
+    def _held(self, table: Table, since: datetime | None) -> tuple[Rows, int]:
+        """What the lake holds, and how many rows that is."""
+        bound = _from(_time(table), since)
+        n = self._lake.figures(table, "count(*) AS n", bound)["n"]
+        few = (lambda: self._lake.read(table, table.column_names, bound)) if n <= FEW else lambda: None
+        return Rows(lambda: _later(self._lake.frame(table), table, since), few), n
 
-        Settling keeps the best of all candidates, so what the table wrongly holds beyond what is expected stays.
+    @contextmanager
+    def asked(self, table: Table, since: datetime | None = None) -> Iterator[Rows]:
+        """The gold table as its oracle computes it from silver; where it has a sketch, the exact count stands in its place.
+
+        DuckDB computes it, whose SQL owes nothing to Spark: on this machine, in memory that is bounded and on disk beyond it.
         """
-        low, high = span
-        time = join.table.stats[0]
-        candidates = self._spark.createDataFrame(pa.concat_tables([held, expected]))
-        inside = F.col(time).between(F.lit(low), F.lit(high))
-        outside = self._spark.createDataFrame(held).where(~inside)
-        return _collected(join.settled(candidates.where(inside)).unionByName(outside), join.table)
+        with scratch(self._lake) as database:
+            self._take_in_silver(database, table, since)
+            later = f" WHERE {bound}" if (bound := _from(_time(table), since)) else ""
+            names = ", ".join(map(_answered, table.columns))
+            rows = database.written(f"SELECT {names} FROM ({oracle(table)}){later}")
+            schema = pa.schema([_in_place(field) for field in arrow_schema(table)])
+            few = (lambda: parquet.read_table(rows).cast(schema)) if parquet.read_metadata(rows).num_rows <= FEW else lambda: None
+            yield Rows(lambda: self._spark.read.parquet(rows), few)
 
-    def _held(self, table: Table, since: datetime | None) -> pa.Table:
-        time = _time(table)
-        return self._lake.read(table, table.column_names, f"{time} >= '{since.astimezone(UTC).isoformat()}'" if since and time else "")
-
-    def asked(self, table: Table, since: datetime | None = None) -> pa.Table:
-        """The gold table as its oracle computes it from silver; where it has a sketch, the exact count stands in its place."""
-        text = oracle(table)
-        bare = re.sub(r"--.*", "", text)
+    def _take_in_silver(self, database: Scratch, table: Table, since: datetime | None) -> None:
+        """The columns of silver that the oracle names, from as early on as a window or a join that counts can reach."""
+        text = re.sub(r"--.*", "", oracle(table))
         reach = timedelta(minutes=max((join.reach_minutes for join in self._hallway.joins), default=0))
-        with connected() as connection:
-            connection.execute("CREATE SCHEMA silver")
-            for entity in (flow.table for flow in self._hallway.ingests if re.search(rf"\b{flow.table.name}\b", bare)):
-                named = [name for name in entity.column_names if re.search(rf"\b{name}\b", bare)]
-                early = f"event_time >= '{(since - reach).astimezone(UTC).isoformat()}'" if since else ""
-                connection.register(f"{entity.short}_rows", self._lake.read(entity, named, early))
-                connection.execute(f"CREATE VIEW {entity.name} AS SELECT * FROM {entity.short}_rows")
-            later = f" WHERE {_time(table)} >= '{since.astimezone(UTC).isoformat()}'" if since else ""
-            names = ", ".join(table.column_names)
-            rows = connection.sql(f"SELECT {names} FROM ({text}){later}").to_arrow_table()
-        fields = [pa.field(f.name, pa.int64()) if f.name.endswith(SKETCH) else f for f in arrow_schema(table).remove_metadata()]
-        return rows.cast(pa.schema([field.remove_metadata() for field in fields]))
+        database.connection.execute("CREATE SCHEMA silver")
+        for entity in (flow.table for flow in self._hallway.ingests if re.search(rf"\b{flow.table.name}\b", text)):
+            named = [name for name in entity.column_names if re.search(rf"\b{name}\b", text)]
+            database.take(entity.name, entity, named, _from("event_time", since - reach if since else None))
 
 
 def oracle(table: Table) -> str:
@@ -148,13 +158,50 @@ def oracle(table: Table) -> str:
     return (resources.files("promolake.engine") / "oracles" / f"{table.short}.sql").read_text(encoding="utf-8")
 
 
-def _later(rows: DataFrame, table: Table, since: datetime | None) -> pa.Table:
+def _difference(check: str, table: Table, held: Rows, expected: Rows, rows: int) -> Difference:
+    """What differs, found in memory where both sides are few and by Spark where not."""
+    if (one := held.few()) is not None and (other := expected.few()) is not None:
+        return comparing.difference(table, one, other, comparing.exactly if check == BATCH else comparing.within_error(rows))
+    alike = spreading.exactly if check == BATCH else spreading.within_error(rows)
+    return spreading.difference(table, held.frame(), expected.frame(), alike)
+
+
+def _computed(rows: DataFrame, table: Table) -> Rows:
+    def few() -> pa.Table | None:
+        found = rows.select(*table.column_names).limit(FEW + 1).toArrow()
+        return conformed(found, table) if found.num_rows <= FEW else None
+
+    return Rows(lambda: rows, few)
+
+
+def _caught_up(join: Join, held: DataFrame, expected: DataFrame, span: tuple[datetime, datetime]) -> DataFrame:
+    """What the table would be once settled over the span: what it holds, put together with what is expected there.
+
+    Settling keeps the best of all candidates, so what the table wrongly holds beyond what is expected stays.
+    """
+    inside = F.col(join.table.stats[0]).between(*map(F.lit, span))
+    return join.settled(held.unionByName(expected).where(inside)).unionByName(held.where(~inside))
+
+
+def _answered(column: Column) -> str:
+    """Whole numbers as such: DuckDB's widest would be written as a double."""
+    is_whole = column.type == "bigint" or column.name.endswith(SKETCH)
+    return f"CAST({column.name} AS BIGINT) AS {column.name}" if is_whole else column.name
+
+
+def _in_place(field: pa.Field) -> pa.Field:
+    """As an oracle answers: an exact count in the place of a sketch."""
+    return pa.field(field.name, pa.int64() if field.name.endswith(SKETCH) else field.type)
+
+
+def _later(rows: DataFrame, table: Table, since: datetime | None) -> DataFrame:
     time = _time(table)
-    return _collected(rows.where(F.col(time) >= F.lit(since)) if since and time else rows, table)
+    return rows.where(F.col(time) >= F.lit(since)) if since and time else rows
 
 
-def _collected(rows: DataFrame, table: Table) -> pa.Table:
-    return conformed(rows.select(*table.column_names).toArrow(), table)
+def _from(time: str | None, since: datetime | None) -> str:
+    """That a row is not before `since`, in SQL; nothing when there is no such bound or no time."""
+    return f"{time} >= '{since.astimezone(UTC).isoformat()}'" if since and time else ""
 
 
 def _time(table: Table) -> str | None:
@@ -162,6 +209,6 @@ def _time(table: Table) -> str | None:
     return next((name for name in ("window_start", "event_time") if name in table.column_names), None)
 
 
-def _finding(check: str, table: Table, held: pa.Table, found: Difference, behind: bool = False) -> Finding:
+def _finding(check: str, table: Table, rows: int, found: Difference, behind: bool = False) -> Finding:
     kinds = [f"{n} {kind}" for kind in ("missing", "extra", "changed") if (n := getattr(found, kind))]
-    return Finding(check, table.name, held.num_rows, found.rows, f"{', '.join(kinds)}; {found.example}" if kinds else "", behind)
+    return Finding(check, table.name, rows, found.rows, f"{', '.join(kinds)}; {found.example}" if kinds else "", behind)
