@@ -115,6 +115,10 @@ class Settings(BaseSettings):
     def alerts_file(self) -> Path:
         return self.alerts.file or conf_directory() / "alerts.yaml"
 
+    @property
+    def lineage_marks(self) -> Path:
+        return self.home / "state" / "lineage"
+
     def checkpoint(self, query: str) -> Path:
         return self.home / "checkpoints" / query
 
