@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -81,6 +82,28 @@ def test_a_killed_server_is_found_again(guest: Callable, server, promotion: Prom
     expect(page.locator("#banner")).to_be_hidden()
     assert page.evaluate("window.mark") == 1
     assert all("ERR_CONNECTION_REFUSED" in wrong or "ERR_INCOMPLETE_CHUNKED" in wrong for wrong in visitor.wrong)
+    visitor.wrong.clear()
+
+
+def test_what_goes_wrong_is_said_in_the_visitors_language(guest: Callable, server, promotion: Promotion) -> None:
+    visitor = guest(locale="zh-CN")
+    files = list((promotion.root / "gold" / "gmv_per_minute").glob("*.parquet"))
+    for file in files:
+        file.rename(f"{file}.away")
+    then = visitor.open(f"/?at={datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z")
+    expect(then.locator("#banner")).to_contain_text("UTC 的文件已被清除。请选择更晚的时间。")
+    for file in files:
+        Path(f"{file}.away").rename(file)
+    page, box = visitor.open_screen(), visitor.open("/sql")
+    box.locator("#sql").fill("DROP TABLE x")
+    box.locator("#run").click()
+    expect(box.locator("#said")).to_contain_text("每次只接受一条查询")
+    server.kill()
+    expect(page.locator("#banner")).to_contain_text("连接已断开")
+    expect(page.locator("#connection")).to_contain_text("重新连接中")
+    box.locator("#run").click()
+    expect(box.locator("#said")).to_have_text("页面没有应答。它还在运行吗？")  # noqa: RUF001
+    assert all(re.search("400|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED", wrong) for wrong in visitor.wrong)
     visitor.wrong.clear()
 
 

@@ -150,7 +150,7 @@ def test_what_cannot_be_read_is_said(board: FakeBoard) -> None:
     async def scene(frames: Live) -> None:
         board.fails = SettingsError("gold.x has deletion vectors.", "Rewrite it.")
         event = await figures(frames.events(""))
-        assert json.loads(event.partition(b"data: ")[2])["trouble"] == "gold.x has deletion vectors. Rewrite it."
+        assert json.loads(event.partition(b"data: ")[2])["trouble"]["en"] == "gold.x has deletion vectors. Rewrite it."
         board.fails = None
         board.version = 1
         assert (await figures(frames.events("trouble"))) is not None
