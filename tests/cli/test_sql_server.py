@@ -297,19 +297,26 @@ def test_after_all_that_the_lake_is_as_it_was(server: Server) -> None:
     assert sorted(path.name for path in server.lake.iterdir()) == [".databases", "bronze", "gold", "ops", "silver"]
 
 
-LIMIT_SECONDS = 15  # the first query of a cold server takes a while, too
-ENDLESS = "SELECT SUM(a.id * b.id % 7) FROM range(10000000) AS a CROSS JOIN range(10000000) AS b"
+LIMIT_SECONDS = 15
+ENDLESS = "SELECT SUM(a.id * b.id % 7) FROM range(1000000000) AS a CROSS JOIN range(100000) AS b"
 
 
 @spark
-def test_a_query_that_takes_too_long_is_ended_and_gives_its_cores_back(impatient: Server) -> None:
-    """Both cores are asked for by the first; were it only forgotten, the second could not be answered in time."""
+def test_a_query_that_takes_too_long_is_ended_and_gives_its_cores_back(impatient: Server, until: Callable[..., None]) -> None:
+    """It takes both cores, for days: were it only forgotten, nothing after it would be answered within the limit."""
     began = time.monotonic()
     ended = beeline(f"jdbc:hive2://127.0.0.1:{impatient.port}/gold", "-e", ENDLESS)
     assert ended.returncode != 0
     assert "Query timed out" in ended.stderr
-    assert LIMIT_SECONDS <= time.monotonic() - began < 4 * LIMIT_SECONDS
-    assert impatient.ask(SOLD) == [("p1", Decimal("0.1000"), 3, datetime(2026, 11, 11))]
+    assert time.monotonic() - began >= LIMIT_SECONDS
+
+    def answers() -> bool:
+        try:
+            return impatient.ask(SOLD) == [("p1", Decimal("0.1000"), 3, datetime(2026, 11, 11))]
+        except KeyError:  # a cold server's first on a busy machine may take too long as well: impyla does not know Hive's state for that
+            return False
+
+    until(answers, timeout_s=120)
 
 
 @spark
