@@ -81,6 +81,10 @@ class Lineage(_Section):
     to: str = Field("", description="A file or an http(s) address that takes OpenLineage run events; empty: they go nowhere.")
 
 
+class SqlServer(_Section):
+    query_seconds: int = Field(300, ge=1, description="A query of a client of `promolake sql-server` is ended after so long.")
+
+
 class Settings(BaseSettings):
     """All settings, and the home under which all state lives."""
 
@@ -95,6 +99,7 @@ class Settings(BaseSettings):
     alerts: Alerts = Alerts()
     privacy: Privacy = Privacy()
     lineage: Lineage = Lineage()
+    sql_server: SqlServer = SqlServer()
 
     @classmethod
     def settings_customise_sources(
@@ -114,6 +119,10 @@ class Settings(BaseSettings):
     @property
     def alerts_file(self) -> Path:
         return self.alerts.file or conf_directory() / "alerts.yaml"
+
+    @property
+    def lineage_marks(self) -> Path:
+        return self.home / "state" / "lineage"
 
     def checkpoint(self, query: str) -> Path:
         return self.home / "checkpoints" / query

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,13 +16,13 @@ from kafka import KafkaConsumer, KafkaProducer
 
 from bench.latency import until
 from bench.measuring import cpu_seconds, tree
+from bench.running import await_line, started
 from promolake.cli.freshness import quantile
 from promolake.engine import kafka
 from promolake.engine.query_log import QueryLog
 from promolake.gold.forwarded_errors import TOPIC as ERRORS
 from promolake.hallway import HALLWAY
 from promolake.local.broker import Broker
-from promolake.local.processes import Child
 
 LINES_PER_SECOND, ERROR_EVERY = 200, 4
 OTHERS_PER_SECOND = int(os.environ.get("OTHERS", "300"))  # events of all six topics beside them
@@ -91,17 +90,6 @@ def measured(home: Path, mode: str) -> Round:
         return Round([(came[one] - int(one)) / 1e6 for one in sent[warm:] if one in came], seconds, cores, len(set(sent) - set(came)))
     finally:
         broker.stop()
-
-
-def started(home: Path, bootstrap: str, command: str, *options: str, **variables: str) -> Child:
-    line = [sys.executable, "-m", "promolake.cli", "--home", str(home), command, *options]
-    environment = os.environ | variables | {"PROMOLAKE_KAFKA__BOOTSTRAP": bootstrap, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return Child(line, home / f"{command}.log", tied=True, env=environment)
-
-
-def await_line(log: Path, begin: str, child: Child) -> None:
-    assert until(lambda: child.exit_code is not None or any(line.startswith(begin) for line in log.read_text().splitlines()), 200)
-    assert child.exit_code is None, log.read_text()
 
 
 def logged(bootstrap: str, seconds: float) -> list[str]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from browser.figures import in_gold, number, shown
 from promolake.serving.page.access import Keyring
 from promolake.serving.page.part import Role
-from promolake.serving.sql import Reader
 from promotion import Promotion, at, busy, sale, sold
 
 XSS = "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script>"
@@ -22,11 +23,7 @@ PHONE = {"width": 390, "height": 844}
 
 
 def figure(page: Page, name: str) -> Decimal:
-    return Decimal(re.sub(r"[^\d.-]", "", page.locator(f"[data-{name}]").inner_text()))
-
-
-def figures(page: Page, tile: str, part: str) -> list[str]:
-    return page.locator(f"#tile-{tile} .row .{part}").all_inner_texts()
+    return number(page.locator(f"[data-{name}]").inner_text())
 
 
 # --- figures -------------------------------------------------------------------------------------------------------------------
@@ -34,26 +31,9 @@ def figures(page: Page, tile: str, part: str) -> list[str]:
 
 def test_the_figures_on_the_screen_are_those_of_sql(guest: Callable, promotion: Promotion) -> None:
     page = guest(viewport=DESK).open_screen()
-    with Reader(promotion.root) as reader:
-
-        def asked(sql: str) -> list[tuple]:
-            return [tuple(row.values()) for row in reader.query(sql).to_pylist()]
-
-        ((ordered, paid, net),) = asked(
-            "SELECT SUM(ordered_amount), SUM(gmv_amount), SUM(gmv_amount + refund_amount) FROM gold.gmv_per_minute WHERE currency = 'CNY'"
-        )
-        assert [figure(page, name) for name in ("ordered", "paid", "net")] == [ordered, paid, net]
-        ((views, visitors),) = asked("SELECT page_view_count, visitor_count FROM gold.visitors_per_day")
-        assert [figure(page, name) for name in ("pv", "uv")] == [views, visitors]
-        top = asked(
-            "SELECT product_id, sales_amount FROM gold.top_products WHERE span = 'whole promotion' AND ranked_by = 'amount' "
-            "AND currency = 'CNY' ORDER BY rank"
-        )
-        assert figures(page, "top_products", "name") == [product for product, _ in top]
-        assert figures(page, "top_products", "value") == [f"¥{amount.quantize(Decimal(1), ROUND_HALF_UP):,}" for _, amount in top]
-        ((searches, seen, orders),) = asked("SELECT SUM(search_count), SUM(view_count), SUM(order_count) FROM gold.funnel_per_minute")
-        assert figures(page, "funnel", "value") == [f"{n:,}" for n in (searches, seen, orders)]
-    assert figures(page, "top_ips", "value")[0].endswith("requests")
+    assert shown(page) == in_gold(promotion.root)
+    assert page.locator("#tile-top_products .row .value").first.inner_text().startswith("¥")
+    assert page.locator("#tile-top_ips .row .value").first.inner_text().endswith("requests")
     expect(page.locator("#tile-alerts .alert")).to_contain_text("GMV in CNY fell to 13200 a minute")
 
 
@@ -81,6 +61,28 @@ def test_a_killed_server_is_found_again(guest: Callable, server, promotion: Prom
     expect(page.locator("#banner")).to_be_hidden()
     assert page.evaluate("window.mark") == 1
     assert all("ERR_CONNECTION_REFUSED" in wrong or "ERR_INCOMPLETE_CHUNKED" in wrong for wrong in visitor.wrong)
+    visitor.wrong.clear()
+
+
+def test_what_goes_wrong_is_said_in_the_visitors_language(guest: Callable, server, promotion: Promotion) -> None:
+    visitor = guest(locale="zh-CN")
+    files = list((promotion.root / "gold" / "gmv_per_minute").glob("*.parquet"))
+    for file in files:
+        file.rename(f"{file}.away")
+    then = visitor.open(f"/?at={datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z")
+    expect(then.locator("#banner")).to_contain_text("UTC 的文件已被清除。请选择更晚的时间。")
+    for file in files:
+        Path(f"{file}.away").rename(file)
+    page, box = visitor.open_screen(), visitor.open("/sql")
+    box.locator("#sql").fill("DROP TABLE x")
+    box.locator("#run").click()
+    expect(box.locator("#said")).to_contain_text("每次只接受一条查询")
+    server.kill()
+    expect(page.locator("#banner")).to_contain_text("连接已断开")
+    expect(page.locator("#connection")).to_contain_text("重新连接中")
+    box.locator("#run").click()
+    expect(box.locator("#said")).to_have_text("页面没有应答。它还在运行吗？")  # noqa: RUF001
+    assert all(re.search("400|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED", wrong) for wrong in visitor.wrong)
     visitor.wrong.clear()
 
 

@@ -88,6 +88,25 @@ def test_with_a_token_the_page_asks_for_it(promolake: Callable, served: Callable
         assert answer.status == 200
 
 
+def test_behind_a_proxy_of_this_machine_a_stranger_is_told_from_the_operator(promolake: Callable, served: Callable) -> None:
+    token = promolake("serve", "token", "add", "boss", "--role", "operator").out.strip()
+    _, url = served()
+
+    def code(token: str, address: str) -> int:
+        request = urllib.request.Request(
+            f"{url}api/screen", headers={"Authorization": f"Bearer {token}", "X-Forwarded-For": f"10.9.9.9, {address}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert [code("boss.guess", "203.0.113.9") for _ in range(11)] == [401] * 10 + [429]
+    assert code(token, "203.0.113.9") == 429
+    assert code(token, "203.0.113.10") == 200
+
+
 def test_tokens_are_made_listed_and_taken_back(promolake: Callable) -> None:
     assert promolake("serve", "token", "add", "boss", "--role", "operator").out.startswith("boss.")
     promolake("serve", "token", "add", "wall")

@@ -27,7 +27,8 @@ def run(
     """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
     from promolake.alerts.watch import AlertWatch
     from promolake.cli.alerting import dispatching, sources
-    from promolake.cli.lineage import jobs_of, telling
+    from promolake.cli.lineage import jobs_of
+    from promolake.cli.telling import telling
     from promolake.engine.lane import standing_tasks
     from promolake.engine.lock import writing
     from promolake.engine.runner import Runner, stopped_by_signals
@@ -46,7 +47,7 @@ def run(
         spark = session(settings, f"promolake-{query}", say, standing_tasks=standing)
         runner = Runner(settings, bootstrap, spark, flows, query, say, watchers)
         jobs = jobs_of(flows, query, settings.lake, bootstrap, once)
-        with stopped_by_signals(runner.stop), telling(settings.lineage.to, jobs, say):
+        with stopped_by_signals(runner.stop), telling(settings.lineage.to, jobs, say, settings.lineage_marks):
             try:
                 runner.run(once)
             finally:
@@ -62,6 +63,8 @@ def rebuild(
     tables: Annotated[list[str], typer.Argument(help="silver or gold tables; `all` for every one.")],
 ) -> None:
     """Recompute tables in batch from bronze, with the functions the stream uses, and put them in place. No stream may be running."""
+    from promolake.cli.lineage import jobs_of_rebuild
+    from promolake.cli.telling import telling
     from promolake.engine.lakehouse import Lakehouse
     from promolake.engine.lateness import BOOKS
     from promolake.engine.lock import writing
@@ -75,7 +78,8 @@ def rebuild(
     configuration.writable_home(settings)
     names = [flow.table.name for flow in (*HALLWAY.ingests, *HALLWAY.metrics, *HALLWAY.joins)] if tables == ["all"] else tables
     spark = scan_session(session(settings, "promolake-rebuild", say))
-    with writing(settings.home, [*HALLWAY.tables, *BOOKS]):
+    jobs = jobs_of_rebuild(HALLWAY, names, settings.lake)
+    with writing(settings.home, [*HALLWAY.tables, *BOOKS]), telling(settings.lineage.to, jobs, say, settings.lineage_marks):
         key = configuration.pseudonym_key(settings).get_secret_value().encode()
         lake = Lakehouse(settings.lake, lambda: spark, settings.engine.spark_above_rows)
         lake.create(HALLWAY.tables)

@@ -16,8 +16,8 @@ from promolake.core.errors import EnvironmentProblem
 from promolake.engine import jars
 
 
-def options(host: str, port: int, say: Callable[[str], None]) -> dict[str, str]:
-    """What a session needs so that a Thrift server can be started in it.
+def options(host: str, port: int, query_seconds: int, say: Callable[[str], None]) -> dict[str, str]:
+    """What a session needs so that a Thrift server can be started in it that ends a query after so many seconds.
 
     Raises EnvironmentProblem where `host` is not this machine's or `port` is taken: Spark would say so after half a minute, in its log.
     """
@@ -28,6 +28,8 @@ def options(host: str, port: int, say: Callable[[str], None]) -> dict[str, str]:
         "spark.driver.extraClassPath": class_path,
         "spark.hadoop.hive.server2.thrift.bind.host": host,
         "spark.hadoop.hive.server2.thrift.port": str(port),
+        "spark.sql.thriftServer.queryTimeout": f"{query_seconds}s",
+        "spark.sql.thriftServer.interruptOnCancel": "true",  # else a task that is ended goes on until it looks up by itself
         "spark.databricks.delta.catalog.update.enabled": "true",  # else JDBC's getColumns finds tables without columns
         "spark.sql.variable.substitute": "false",  # ${env:NAME} in a statement stays text
     }

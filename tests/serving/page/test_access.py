@@ -12,9 +12,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from promolake.core.errors import SettingsError
-from promolake.serving.page.access import FAILURES_A_MINUTE, Access, Guard, Keyring, is_local
+from promolake.serving.page.access import Access, Guard, Keyring, is_local
 from promolake.serving.page.application import HEADERS, application
 from promolake.serving.page.part import Part, Role
+from promolake.serving.page.tries import FAILURES_A_MINUTE
 
 OPEN_TO_ALL = {("/static/{name}", "GET"), ("/login", "GET"), ("/login", "POST"), ("/logout", "POST")}
 
@@ -150,11 +151,19 @@ def test_a_browser_is_shown_the_door_and_a_program_told_so(client: TestClient, k
     assert 'role="alert"' in client.post("/login", data={"token": "wall.wrong"}).text
 
 
-def test_guessing_is_slowed_down(client: TestClient, keyring: Keyring) -> None:
+def test_whoever_guesses_is_not_heard_for_a_minute_and_everybody_else_is(client: TestClient, keyring: Keyring) -> None:
     token = keyring.add("wall", Role.VIEWER)
-    codes = [client.post("/login", data={"token": "wall.guess"}).status_code for _ in range(FAILURES_A_MINUTE + 1)]
+
+    def from_(address: str) -> TestClient:
+        return TestClient(client.app, base_url="http://localhost", client=(address, 1), follow_redirects=False)
+
+    stranger = from_("203.0.113.9")
+    codes = [stranger.post("/login", data={"token": "wall.guess"}).status_code for _ in range(FAILURES_A_MINUTE + 1)]
     assert codes == [401] * FAILURES_A_MINUTE + [429]
-    assert client.post("/login", data={"token": token}).status_code == 429
+    assert stranger.post("/login", data={"token": token}).status_code == 429
+    assert stranger.get("/api/screen", headers=bearer(token)).status_code == 429
+    assert from_("203.0.113.10").post("/login", data={"token": token}).status_code == 303
+    assert stranger.get("/api/screen", headers=bearer(token)).status_code == 200  # known by now: nothing is tried
 
 
 # --- the tokens' file ----------------------------------------------------------------------------------------------------------

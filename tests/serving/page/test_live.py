@@ -26,18 +26,19 @@ class FakeBoard:
 
     def __init__(self) -> None:
         self.version = 0
+        self.half = 0  # commits of a batch that is not whole
         self.computed = self.failed = 0
         self.fails: Exception | None = None
-        self._seen = -1
+        self._seen = (-1, 0)
 
     def has_news(self) -> bool:
-        return self.version != self._seen
+        return (self.version, self.half) != self._seen
 
     def newest(self) -> dict[str, Any]:
         if self.fails:
             self.failed += 1
             raise self.fails
-        self._seen = self.version
+        self._seen = (self.version, self.half)
         self.computed += 1
         return {"cut": f"{self.version}-0", "tiles": {}}
 
@@ -84,6 +85,20 @@ def test_all_viewers_are_sent_the_same_bytes_of_a_cut_computed_once(board: FakeB
         second = await asyncio.gather(*(figures(viewer) for viewer in viewers))
         assert {event.partition(b"\n")[0] for event in second} == {b"id: 1-0"}
         assert board.computed == 2
+
+    played(board, scene)
+
+
+def test_half_a_batch_shows_nothing_and_keeps_nobody_from_the_whole(board: FakeBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(frames: Live) -> None:
+        viewer = frames.events("")
+        await figures(viewer)
+        monkeypatch.setattr(live, "PACE_SECONDS", 10 * PATIENCE)  # were the half taken for a new cut, the whole would come too late
+        board.half = 1
+        while board.computed < 2:
+            await asyncio.sleep(0)
+        board.version = 1
+        assert (await figures(viewer)).startswith(b"id: 1-0")
 
     played(board, scene)
 
@@ -150,7 +165,7 @@ def test_what_cannot_be_read_is_said(board: FakeBoard) -> None:
     async def scene(frames: Live) -> None:
         board.fails = SettingsError("gold.x has deletion vectors.", "Rewrite it.")
         event = await figures(frames.events(""))
-        assert json.loads(event.partition(b"data: ")[2])["trouble"] == "gold.x has deletion vectors. Rewrite it."
+        assert json.loads(event.partition(b"data: ")[2])["trouble"]["en"] == "gold.x has deletion vectors. Rewrite it."
         board.fails = None
         board.version = 1
         assert (await figures(frames.events("trouble"))) is not None

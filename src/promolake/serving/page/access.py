@@ -5,7 +5,6 @@ Tokens are 256 bits of chance, kept as scrypt hashes in one file of the home. A 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -14,7 +13,6 @@ import os
 import re
 import secrets
 import time
-from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,10 +23,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from promolake.core.errors import SettingsError
 from promolake.serving.page.part import Role
+from promolake.serving.page.tries import TooManyTries, Tries
 
 COOKIE = "promolake_session"
 SESSION_SECONDS = 12 * 3600
-FAILURES_A_MINUTE = 10
 _RANK = {Role.ANYONE: 0, Role.VIEWER: 1, Role.OPERATOR: 2}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 
@@ -103,8 +101,7 @@ class Access:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._known: dict[str, tuple[Key, str, float]] = {}  # sha256 of a session id or token -> key, name, end
-        self._failures: deque[float] = deque(maxlen=FAILURES_A_MINUTE)
-        self._one_at_a_time = asyncio.Lock()  # scrypt takes 16 MB and a core
+        self._tries = Tries()
 
     @property
     def is_open(self) -> bool:
@@ -129,19 +126,18 @@ class Access:
             return Role.OPERATOR
         scheme, _, token = call.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return self._recalled(token) or (await self.log_in(token) and self._recalled(token)) or Role.ANYONE
+            return self._recalled(token) or (await self.log_in(call, token) and self._recalled(token)) or Role.ANYONE
         return self._recalled(call.cookies.get(COOKIE, "")) or Role.ANYONE
 
-    async def log_in(self, token: str) -> str | None:
-        """A session id for a token that is right. Raises HTTPException 429 after too many wrong ones."""
-        now = time.monotonic()
-        if len(self._failures) == FAILURES_A_MINUTE and now - self._failures[0] < 60:
-            raise HTTPException(429, "Too many wrong tokens; wait a minute.")
-        async with self._one_at_a_time:
-            name = await asyncio.to_thread(self._keyring.opened_by, token)
+    async def log_in(self, call: HTTPConnection, token: str) -> str | None:
+        """A session id for a token that is right. Raises HTTPException 429 after too many wrong ones from the same address."""
+        try:
+            name = await self._tries.of(call.client.host if call.client else "", lambda: self._keyring.opened_by(token))
+        except TooManyTries:
+            raise HTTPException(429, "Too many wrong tokens from this address; wait a minute.") from None
         if name is None:
-            self._failures.append(now)
             return None
+        now = time.monotonic()
         self._known = {mark: known for mark, known in self._known.items() if known[2] > now}
         session = secrets.token_urlsafe(32)
         for secret in (session, token):

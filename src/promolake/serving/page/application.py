@@ -18,7 +18,8 @@ from promolake.core.errors import PromolakeError
 from promolake.serving.page import assets, entrance
 from promolake.serving.page.access import Access, Guard
 from promolake.serving.page.part import Part
-from promolake.serving.page.rendering import render
+from promolake.serving.page.rendering import language, render
+from promolake.serving.page.sentences import said
 
 # In the order of the menu: the pages there may be, with the word each is called by.
 MENU = (("/", "menu_screen"), ("/operations", "menu_operations"), ("/sql", "menu_sql"), ("/dictionary", "menu_dictionary"))
@@ -52,7 +53,8 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 def application(parts: Sequence[Part], access: Access, lifespan: Lifespan | None = None) -> Starlette:
     """The parts, static files and the entrance; `lifespan` runs as long as the application does.
 
-    HTTPException and PromolakeError of a route become a page for a browser that asks for one, else `{"error": sentence}`.
+    HTTPException and PromolakeError of a route become a page for a browser that asks for one, else `{"error": sentence}`,
+    both in the visitor's language.
     """
     everything = [assets.part(), entrance.part(access), *parts]
     routes = [_guarded(route, part, access) for part in everything for route in part.routes]
@@ -93,16 +95,17 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if not _wants_a_page(request):
         headers = {"WWW-Authenticate": "Bearer"} if error.status_code == 401 else {}
-        return JSONResponse({"error": error.detail}, error.status_code, headers)
+        return JSONResponse({"error": said(error, language(request))}, error.status_code, headers)
     if error.status_code == 401:
         return entrance.door(request, 401)
-    return render(request, "refused.html", error.status_code, status_code=error.status_code, sentence=error.detail)
+    return render(request, "refused.html", error.status_code, status_code=error.status_code, sentence=said(error, language(request)))
 
 
 async def _failed(request: Request, error: Exception) -> Response:
+    sentence = said(error, language(request))
     if not _wants_a_page(request):
-        return JSONResponse({"error": str(error)}, 400)
-    return render(request, "refused.html", 400, status_code=400, sentence=str(error))
+        return JSONResponse({"error": sentence}, 400)
+    return render(request, "refused.html", 400, status_code=400, sentence=sentence)
 
 
 def _wants_a_page(request: Request) -> bool:

@@ -18,7 +18,7 @@ _LONGEST_FORM = 10_000  # bytes
 def part(access: Access) -> Part:
     async def log_in(request: Request) -> Response:
         form = await fields(request)
-        session = await access.log_in(form.get("token", "").strip())
+        session = await access.log_in(request, form.get("token", "").strip())
         if session is None:
             return door(request, 401, wrong=True)
         answer = RedirectResponse("/", 303)

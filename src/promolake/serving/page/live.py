@@ -22,9 +22,10 @@ from promolake.core.errors import PromolakeError, SettingsError
 from promolake.serving.page.access import Access
 from promolake.serving.page.board import Board
 from promolake.serving.page.part import Part, Role
-from promolake.serving.page.rendering import render
+from promolake.serving.page.rendering import LANGUAGES, render
+from promolake.serving.page.sentences import said
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.1  # a look costs 60 microseconds
 PACE_SECONDS = 1.0  # the least time between two computed cuts: the page shares its cores with the stream
 BEAT_SECONDS = 10
 GZIP_HEADER = bytes.fromhex("1f8b0800000000000003")  # RFC 1952: deflate, no name, no time
@@ -109,11 +110,13 @@ class Live:
             try:
                 shown = await asyncio.to_thread(self._board.newest)
             except PromolakeError as error:
-                shown = {"cut": f"trouble {time.time():.0f}", "trouble": str(error)}
+                shown = {"cut": f"trouble {time.time():.0f}", "trouble": {one: said(error, one) for one in LANGUAGES}}
             except Exception as error:  # a file put together with others meanwhile, say: the next look finds the new one
                 _log.warning("the tables could not be read; trying again: %s", error)
                 return False
             self._is_behind = False
+            if self._frame is not None and shown["cut"] == self._frame.id:  # a batch half committed: what completes it comes at once
+                return False
             self._frame = Frame.of(shown)
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()

@@ -25,6 +25,7 @@ from promolake.serving.page.outside import Silencing
 from promolake.serving.page.part import Part, Role
 from promolake.serving.page.rendering import language, render, words
 from promolake.serving.page.saying import Saying
+from promolake.serving.page.sentences import said
 from promolake.serving.page.standing import Standing, Standings
 from promolake.serving.page.truths import truths
 
@@ -82,7 +83,7 @@ class _Page:
         try:
             await run_in_threadpool(done)
         except SettingsError as error:
-            return await self._rendered(request, "operations.html", 400, form, str(error))
+            return await self._rendered(request, "operations.html", 400, form, said(error, language(request)))
         return RedirectResponse("/operations#silences", 303)
 
     async def _rendered(

@@ -44,7 +44,7 @@
     }
     if (answer?.status === 401) location.reload();
     said.className = "wrong";
-    said.textContent = found?.error ?? words.sql_failed;
+    said.textContent = found?.error ?? words.no_answer;
     place.hidden = true;
   }
 

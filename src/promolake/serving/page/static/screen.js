@@ -222,7 +222,7 @@
     const last = committed();
     const time = last ? clock(last, true) : "–";
     let text = "";
-    if (shown?.trouble) text = say("trouble_reading", { reason: shown.trouble });
+    if (shown?.trouble) text = say("trouble_reading", { reason: shown.trouble[lang.slice(0, 2)] });
     else if (wall.dataset.at) text = shown && !last ? say("nothing_then", { time: wall.dataset.at }) : "";
     else if (!connected && shown) text = say("lost", { time });
     else if (last && now() - Date.parse(last) > STALE_SECONDS * 1000) text = say("stale", { age: ago(last), time });
@@ -262,10 +262,11 @@
   }
 
   async function lookBack() {
-    const answer = await fetch(`/api/screen?at=${encodeURIComponent(wall.dataset.at)}`);
-    const screen = await answer.json();
+    const answer = await fetch(`/api/screen?at=${encodeURIComponent(wall.dataset.at)}`).catch(() => null);
+    const screen = await answer?.json().catch(() => null);
+    if (answer?.status === 401) location.reload();
     connection("past", say("looking_back", { time: wall.dataset.at.replace("T", " ").replace("Z", "") }));
-    show(answer.ok ? screen : { trouble: screen.error });
+    show(answer?.ok && screen ? screen : { trouble: { [lang.slice(0, 2)]: screen?.error ?? words.no_answer } });
     tick();
   }
 
