@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Request:
     raw_query: str
     headers: dict[str, str]
     body: bytes
+    at: float  # when it was there, seconds since the epoch
 
     @property
     def json(self) -> Any:
@@ -74,7 +76,7 @@ class FarEnd:
         address = urlsplit(handler.path)
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         query = {name: values[0] for name, values in parse_qs(address.query).items()}
-        self.requests.append(Request(address.path, query, address.query, dict(handler.headers), body))
+        self.requests.append(Request(address.path, query, address.query, dict(handler.headers), body, time.time()))
         answer = self.script.pop(0) if self.script else self.otherwise
         if answer.how == "hang":
             self.released.wait(60)

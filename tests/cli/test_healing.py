@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from promolake.alerts.tables import ALERTS
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.lakehouse import Lakehouse, Txn
 from promolake.engine.ledger import LEDGER
@@ -92,3 +93,19 @@ def test_maintain_takes_the_tables_there_are_or_those_named(promolake, sales: Pa
     unknown = promolake("maintain", "gold.sales_per_hour")
     assert unknown.code == 2
     assert "There is no table gold.sales_per_hour." in unknown.err
+
+
+def test_what_the_alerts_keep_is_looked_at_too(promolake, sales: Path, home: Path) -> None:
+    lake = Lakehouse(home / "lake")
+    for n in (1, 2):
+        alert = dict.fromkeys(ALERTS.column_names) | {"alert_id": f"a{n}", "ingested_at": MIDNIGHT}
+        lake.append(ALERTS, pa.Table.from_pylist([alert], schema=arrow_schema(ALERTS)), Txn("test", n))
+    (Path(lake.path(ALERTS)) / "_delta_log" / f"{2:020d}.json").write_bytes(b"")
+    assert promolake("doctor").code == 8
+    assert promolake("doctor", "--mend").out.startswith("mended  lake ops.alerts: commit 2 is empty")
+    assert sorted(Lakehouse(home / "lake").read(ALERTS, ("alert_id",))["alert_id"].to_pylist()) == ["a1", "a2"]
+    outbox = home / "state" / "outbox.sqlite"
+    outbox.parent.mkdir(exist_ok=True)
+    outbox.write_bytes(b"")
+    answer = promolake("doctor")
+    assert (answer.code, "the outbox is empty" in answer.out) == (8, True)

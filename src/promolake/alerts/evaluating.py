@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -12,13 +12,14 @@ import pyarrow as pa
 from jinja2.sandbox import SandboxedEnvironment
 
 from promolake.alerts.message import Transition
+from promolake.alerts.relations import MINUTE
 from promolake.alerts.rules import AlertsFile, Rule
-from promolake.alerts.samples import MINUTE, Labels, Sample, Samples, reach, rows_behind
+from promolake.alerts.samples import Labels, Sample, Samples, rows_behind
 from promolake.alerts.states import FIRING, Change, State, stepped
 from promolake.core.table import Table
 
-Rows = Callable[[Table, Iterable[str], datetime, datetime], pa.Table]
-"""The rows of a table, these columns, from one minute until before another (UTC)."""
+Rows = Callable[[Rule, Table, Sequence[datetime]], pa.Table]
+"""The rows of a table or view that a rule must see for its samples of these minutes (UTC, in order)."""
 
 LONGEST_GAP = timedelta(days=1)
 
@@ -75,7 +76,7 @@ def _found(
     found: dict[datetime, list[Sample]] = {}
     if not minutes:
         return found
-    taken = rows(table, table.column_names, minutes[0] - reach(rule), minutes[-1] + MINUTE)
+    taken = rows(rule, table, minutes)
     for phase in {file.phase(minute) for minute in minutes}:
         ours = [minute for minute in minutes if file.phase(minute) == phase]
         for sample in samples.of(rule, rule.in_phase(phase), table, taken, ours):

@@ -32,10 +32,11 @@ class Condition(_Section):
 
 
 class Rule(Condition):
-    """One alert over one table, a sample per minute of event time and combination of the labels in `by`."""
+    """One alert over one table or view, a sample per minute of event time and combination of the labels in `by`."""
 
     alert: str = Field(pattern=r"^[A-Za-z_]\w*$")
-    table: str = Field(description="A gold table, or ops.ledger.")
+    table: str = Field(description="A gold table or view, or ops.ledger.")
+    over: Duration | None = Field(None, description="For a view: of how long, until the minute's end, its tables' rows are taken.")
     where: str = Field("", description="SQL condition on the table's rows.")
     by: tuple[str, ...] = Field((), description="Columns that become labels.")
     value: str = Field("", description="SQL aggregate over the rows of a minute and labels.")

@@ -10,11 +10,11 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from promolake.alerts.relations import MINUTE, View, ddl, literal, sealed, select, time_column
 from promolake.alerts.rules import Condition, Rule
 from promolake.core.errors import SettingsError
 from promolake.core.table import Table
 
-MINUTE = timedelta(minutes=1)
 NO_DATA_REACH = timedelta(hours=1)
 """A no_data rule knows of the labels that reported within so long before its limit."""
 
@@ -32,11 +32,6 @@ class Sample:
     cool: bool
 
 
-def time_column(table: Table) -> str:
-    """The column that says which minute a row belongs to: its window, or when its batch was cut."""
-    return "window_start" if "window_start" in table.column_names else "ingested_at"
-
-
 def reach(rule: Rule) -> timedelta:
     """How far before a minute the rows reach that its samples are computed from."""
     return rule.no_data + NO_DATA_REACH if rule.no_data else rule.baseline or timedelta()
@@ -46,9 +41,7 @@ class Samples:
     """Asks rules of rows. One connection, in UTC, with no access to files or settings."""
 
     def __init__(self) -> None:
-        self._duckdb = duckdb.connect(":memory:")
-        for setting in ("SET TimeZone = 'UTC'", "SET threads = 1", "SET enable_external_access = false", "SET lock_configuration = true"):
-            self._duckdb.execute(setting)
+        self._duckdb = sealed()
 
     def close(self) -> None:
         self._duckdb.close()
@@ -68,9 +61,9 @@ class Samples:
         return [_sample(row, rule) for row in found.to_pylist()]
 
     def check(self, rule: Rule, table: Table) -> None:
-        """Raises SettingsError when the rule's SQL does not fit the table, in any phase."""
-        columns = ", ".join(f'"{column.name}" {_duckdb_type(column.type)}' for column in table.columns)
-        self._duckdb.execute(f"CREATE OR REPLACE TABLE rows ({columns})")
+        """Raises SettingsError when the rule, or its SQL in any phase, does not fit the table."""
+        _check_kind(rule, table)
+        self._duckdb.execute(f"CREATE OR REPLACE TABLE rows ({ddl(table)})")
         self._duckdb.execute("INSERT INTO rows DEFAULT VALUES")  # some SQL is found wrong only when it meets a row
         self._duckdb.execute("CREATE OR REPLACE TABLE minutes (minute TIMESTAMPTZ)")
         try:
@@ -80,22 +73,41 @@ class Samples:
                 self._duckdb.execute(_sql(rule, rule.in_phase(phase), table)).fetchall()
         except duckdb.Error as error:
             said = str(error).splitlines()[0].replace("rows", table.name)
-            raise SettingsError(f"{rule.alert}: {said}.", f"Columns of {table.name}: {', '.join(table.column_names)}.") from None
+            columns = f"Columns of {table.name}: {', '.join(table.column_names)}."
+            if isinstance(table, View) and table.later:
+                columns += f" What {', '.join(one.name for one in table.later)} adds comes too late for a rule."
+            raise SettingsError(f"{rule.alert}: {said}.", columns) from None
         finally:
             self._duckdb.execute("DROP TABLE IF EXISTS rows; DROP TABLE IF EXISTS minutes")
 
 
+def _check_kind(rule: Rule, table: Table) -> None:
+    if not isinstance(table, View):
+        if rule.over is not None:
+            raise SettingsError(f"{rule.alert}: {table.name} is a table, and `over` is for views.", "Leave `over` out.")
+    elif "window_end" not in table.column_names:
+        what = f"{rule.alert}: {table.name} has no window_end, so its rows cannot be told to be about a minute"
+        raise SettingsError(f"{what}.", f"Look at {', '.join(one.name for one in table.reads)}.")
+    elif rule.no_data is not None:
+        raise SettingsError(f"{rule.alert}: no_data is for tables.", f"Look at {', '.join(one.name for one in table.reads)}.")
+    elif rule.over is None or rule.over < MINUTE:
+        raise SettingsError(f"{rule.alert}: a rule over a view needs `over`: of how long the view is made.", "Say over: 1h, at least 1m.")
+
+
 def rows_behind(rule: Rule, table: Table, labels: Labels, window: datetime) -> str:
     """An SQL statement that shows the rows a firing is about."""
-    when = time_column(table)
-    low = window - rule.no_data if rule.no_data else window
-    conditions = [f"{when} >= TIMESTAMP '{_literal(low)}'", f"{when} < TIMESTAMP '{_literal(window + MINUTE)}'"]
+    if isinstance(table, View) and rule.over:
+        rows, conditions = f"({select(table, rule.over, window)}) AS rows", ["true"]
+    else:
+        when = time_column(table)
+        low = window - rule.no_data if rule.no_data else window
+        rows, conditions = table.name, [f"{when} >= {literal(low)}", f"{when} < {literal(window + MINUTE)}"]
     for name, value in zip(rule.by, labels, strict=True):
         quoted = value.replace("'", "''")
         conditions.append(f"{name} = '{quoted}'" if value else f"coalesce({name}, '') = ''")
     if rule.where:
         conditions.append(f"({rule.where})")
-    return f"SELECT * FROM {table.name} WHERE {' AND '.join(conditions)}"
+    return f"SELECT * FROM {rows} WHERE {' AND '.join(conditions)}"
 
 
 def _sql(rule: Rule, condition: Condition, table: Table) -> str:
@@ -133,11 +145,3 @@ def _sql(rule: Rule, condition: Condition, table: Table) -> str:
 def _sample(row: dict[str, Any], rule: Rule) -> Sample:
     labels = tuple("" if row[name] is None else str(row[name]) for name in rule.by)
     return Sample(row["w"].astimezone(UTC), labels, row["value"], row["hot"], row["cool"])
-
-
-def _duckdb_type(ddl: str) -> str:
-    return {"string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "binary": "BLOB"}.get(ddl, ddl.upper())
-
-
-def _literal(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")

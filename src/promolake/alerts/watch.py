@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from promolake.alerts.evaluating import Rows, Standing, evaluated, rendered
 from promolake.alerts.message import Transition
-from promolake.alerts.rules import AlertsFile, load
-from promolake.alerts.samples import Samples, time_column
+from promolake.alerts.relations import MINUTE, View, stood, time_column
+from promolake.alerts.rules import AlertsFile, Rule, load
+from promolake.alerts.samples import Samples, reach
 from promolake.alerts.states import INACTIVE, State
 from promolake.alerts.tables import ALERTS, STATES
 from promolake.core.errors import SettingsError
@@ -26,9 +27,10 @@ _ALERT = re.compile(r"[\s{-]*alert:\s*\"?(\w+)")
 
 
 class AlertWatch:
-    """The rules of `file` over `sources` (tables by name). The file is read again when it has changed; a wrong one changes nothing.
+    """The rules of `file` over `sources` (tables and views by name). A file that changed is read again; a wrong one changes nothing.
 
-    Of the rules only those over the tables named in `ours` are evaluated: another process of the home sees to the others.
+    Of the rules only those over the tables named in `ours`, and over views of them, are evaluated: another process of the home sees
+    to the others.
     """
 
     name = ALERTS.name
@@ -75,9 +77,10 @@ class AlertWatch:
         rows = rows_of(lake)
         for rule in self._file.rules:
             table = self._sources[rule.table]
-            if table.name not in self._ours:
+            read = table.reads if isinstance(table, View) else (table,)
+            if read[0].name not in self._ours:
                 continue
-            minutes = changed.get(table.name, ())
+            minutes = {minute for one in read for minute in changed.get(one.name, ())}
             # A silence is measured against every source; any other rule against its own table's time.
             youngest = newest if rule.no_data else max(minutes, default=None)
             if youngest is None:
@@ -122,9 +125,16 @@ class AlertWatch:
 def rows_of(lake: Lake) -> Rows:
     """Reads the rows a rule asks for from the lake."""
 
-    def rows(table: Table, columns: Iterable[str], low: datetime, high: datetime) -> pa.Table:
+    def read(table: Table, columns: Iterable[str], low: datetime, high: datetime) -> pa.Table:
         when = time_column(table)
         return lake.read(table, columns, f"{when} >= '{low.isoformat()}' AND {when} < '{high.isoformat()}'")
+
+    def rows(rule: Rule, table: Table, minutes: Sequence[datetime]) -> pa.Table:
+        if isinstance(table, View) and rule.over:
+            # Asked once for each minute: those looked at, and those of their baselines.
+            before = range(int(reach(rule) / MINUTE) + 1)
+            return stood(table, rule.over, sorted({minute - n * MINUTE for minute in minutes for n in before}), read)
+        return read(table, table.column_names, minutes[0] - reach(rule), minutes[-1] + MINUTE)
 
     return rows
 
@@ -137,7 +147,8 @@ def check(file: AlertsFile, sources: Mapping[str, Table], path: Path) -> None:
         for rule in file.rules:
             where = f"{path}:{lines.get(rule.alert, 1)}"
             if rule.table not in sources:
-                raise SettingsError(f"{where}: {rule.alert}: there is no table {rule.table}.", f"Tables: {', '.join(sorted(sources))}.")
+                there = f"There are {', '.join(sorted(sources))}."
+                raise SettingsError(f"{where}: {rule.alert}: there is no table or view {rule.table}.", there)
             try:
                 samples.check(rule, sources[rule.table])
                 words = {"value": 0.0, "labels": dict.fromkeys((*rule.by, *rule.labels, "alertname"), "")}

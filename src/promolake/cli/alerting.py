@@ -7,9 +7,10 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from promolake import settings as configuration
-from promolake.alerts import rules
+from promolake.alerts import relations, rules
 from promolake.alerts.dispatcher import Dispatcher, outbox_file
 from promolake.alerts.duration import duration
 from promolake.alerts.message import Message, Refused, TryLater
@@ -36,6 +37,8 @@ from promolake.engine.lock import held
 from promolake.engine.runner import stopped_by_signals
 from promolake.hallway import HALLWAY
 from promolake.local.processes import Child
+from promolake.serving import catalog
+from promolake.serving.dictionary import columns
 
 alerts = typer.Typer(help="Alerts: what fired, who was told, silences, back-tests.", no_args_is_help=True)
 app.add_typer(alerts, name="alerts")
@@ -43,9 +46,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
 RESTART_SECONDS = 2.0
 
 
-def sources() -> dict[str, Table]:
-    """The tables rules may look at, by name."""
-    return {table.name: table for table in (*(flow.table for flow in HALLWAY.metrics), LEDGER)}
+@cache
+def sources() -> Mapping[str, Table]:
+    """The tables and views rules may look at, by name. A view only of other tables would never be asked: it is not among them."""
+    watched = {table.name: table for table in (*(flow.table for flow in HALLWAY.metrics), LEDGER)}
+    views = [
+        relations.view(
+            one.name,
+            one.description,
+            one.text,
+            columns(one, HALLWAY.tables),
+            (table for name, table in watched.items() if name in one.reads),
+            (table for table in HALLWAY.tables if table.name in one.reads - watched.keys()),
+        )
+        for one in catalog.views().values()
+        if one.reads & watched.keys()
+    ]
+    return watched | {view.name: view for view in views}
 
 
 @alerts.command()

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from promolake.alerts.evaluating import Rows
+from promolake.alerts.relations import MINUTE
 from promolake.alerts.rules import Rule
-from promolake.alerts.samples import MINUTE, Samples, reach
+from promolake.alerts.samples import Samples
 from promolake.core.table import Table
 
 PANELS = 8  # those that fired longest
@@ -44,8 +45,8 @@ def _series(rule: Rule, table: Table, low: datetime, high: datetime, rows: Rows,
     try:
         for start in (low + n * _DAY for n in range(-(-(high - low) // _DAY))):
             end = min(start + _DAY, high)
-            taken = rows(table, table.column_names, start - reach(rule), end)
             minutes = [start + n * MINUTE for n in range(int((end - start) / MINUTE))]
+            taken = rows(rule, table, minutes)
             for sample in sorted(samples.of(rule, rule.in_phase(None), table, taken, minutes), key=lambda sample: sample.window):
                 labels = ", ".join(f"{name}={value}" for name, value in zip(rule.by, sample.labels, strict=True))
                 if labels in found:

@@ -19,8 +19,9 @@ from promolake import settings as configuration
 from promolake.alerts import rules
 from promolake.alerts.evaluating import Rows, Standing, evaluated
 from promolake.alerts.message import Transition
+from promolake.alerts.relations import MINUTE, View, time_column
 from promolake.alerts.rules import AlertsFile, Rule
-from promolake.alerts.samples import MINUTE, Samples, time_column
+from promolake.alerts.samples import Samples
 from promolake.alerts.watch import check, rows_of
 from promolake.cli import out
 from promolake.cli.alerting import alerts, sources
@@ -44,7 +45,7 @@ class Expected(BaseModel):
 
 
 class Case(BaseModel):
-    """Rows of the rule's table, and all alerts they must lead to, in their order."""
+    """Rows of the rule's table (or of its view, each `as_of` the minute it stood so), and all alerts they must lead to, in their order."""
 
     model_config = ConfigDict(extra="forbid")
     name: str = ""
@@ -142,9 +143,9 @@ def fired(transitions: Iterable[Transition], rule: Rule, until: datetime) -> lis
 
 
 def span(lake: Lakehouse, table: Table, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-    """The minutes to replay: those asked for, as far as the table has rows."""
-    when = time_column(table)
-    times = lake.read(table, (when,))[when].to_pylist() if lake.exists(table) else []
+    """The minutes to replay: those asked for, as far as the table, or what the view reads, has rows."""
+    read = table.reads if isinstance(table, View) else (table,)
+    times = [time for one in read if lake.exists(one) for time in lake.read(one, (time_column(one),))[0].to_pylist()]
     if not times:
         raise SettingsError(f"{table.name} has no rows.", "Run the flows first.")
     first, last = min(times).astimezone(UTC), max(times).astimezone(UTC)

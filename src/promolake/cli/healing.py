@@ -18,16 +18,19 @@ def doctor(
     mend: Annotated[bool, typer.Option("--mend", help="Undo the damages that can be undone without losing or repeating a row.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Look for damaged checkpoints and tables, the silent damages too; each with how bad it is and its remedy.
+    """Look for damaged checkpoints, tables and alerts, the silent damages too; each with how bad it is and its remedy.
 
     What --mend takes away is kept under doctor/ in the home. Exit code 8: there is damage that is not mended.
     """
+    from promolake.alerts.dispatcher import outbox_file
+    from promolake.alerts.tables import ALERTS, STATES
     from promolake.engine.doctor import Doctor
+    from promolake.engine.doctor_alerts import AlertsKept
     from promolake.engine.finding import Harm
     from promolake.hallway import HALLWAY
 
     settings = configuration.load(context.obj)
-    examined = Doctor(settings.home, settings.lake, HALLWAY)
+    examined = Doctor(settings.home, settings.lake, HALLWAY, AlertsKept(ALERTS, STATES, outbox_file(settings.home)))
     undone, kept = [], None
     if mend:
         result = examined.mend(say)

@@ -178,6 +178,11 @@ def _promised(actions: list[dict[str, Any]], kind: str) -> int:
     return next((int(metrics[name]) for name in _COUNTED[kind] if name in metrics), 0)
 
 
+def at_the_end(log: DeltaLog, faulty: list[Commit]) -> bool:
+    """Whether the faulty commits are the newest."""
+    return [commit.version for commit in faulty] == list(range(log.newest - len(faulty) + 1, log.newest + 1))
+
+
 def logs(lake: Path) -> list[DeltaLog]:
     """The log of every table of a lake, by name."""
     return [DeltaLog(folder.parent) for folder in sorted(lake.glob(f"*/*/{FOLDER}"))]

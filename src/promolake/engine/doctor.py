@@ -15,6 +15,7 @@ from promolake.core.errors import DamageFound
 from promolake.core.flow import Hallway
 from promolake.core.table import Table
 from promolake.engine.delta_log import logs
+from promolake.engine.doctor_alerts import AlertsDoctor, AlertsKept
 from promolake.engine.doctor_checkpoints import CheckpointDoctor, Written, written
 from promolake.engine.doctor_tables import TableDoctor
 from promolake.engine.finding import Backup, Finding, Harm
@@ -37,12 +38,13 @@ class Mended:
 
 
 class Doctor:
-    """The doctor of one home. `hallway` says what feeds what."""
+    """The doctor of one home. `hallway` says what feeds what; `alerts`, what the alerts keep there."""
 
-    def __init__(self, home: Path, lake: Path, hallway: Hallway) -> None:
+    def __init__(self, home: Path, lake: Path, hallway: Hallway, alerts: AlertsKept | None = None) -> None:
         self._home = home
         self._lake = lake
         self._hallway = hallway
+        self._alerts = alerts
 
     @property
     def tables(self) -> list[Table]:
@@ -79,7 +81,10 @@ class Doctor:
         tables = logs(self._lake)
         held = written({log.name: log.transactions() for log in tables})
         queries = {folder.name: QueryLog(folder) for folder in _checkpoints(self._home)}
-        yield from TableDoctor(lake, self._hallway, tables, queries, held, booked).findings()
+        apart = {self._alerts.alerts.name, self._alerts.states.name} if self._alerts else ()
+        yield from TableDoctor(lake, self._hallway, tables, queries, held, booked, apart).findings()
+        if self._alerts:
+            yield from AlertsDoctor(lake, self._alerts).findings()
         retracing = Retracing(lake, self._hallway, lambda: booked)
         for name in sorted({*queries, *held}):
             log = queries.get(name) or QueryLog(self._home / "checkpoints" / name)

@@ -8,7 +8,7 @@ ops.ledger: which batches had rows for which table. Bronze, which nothing rebuil
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from promolake.core.flow import Hallway
-from promolake.engine.delta_log import UNPARSEABLE, Commit, DeltaLog
+from promolake.engine.delta_log import UNPARSEABLE, Commit, DeltaLog, at_the_end
 from promolake.engine.doctor_checkpoints import Written
 from promolake.engine.finding import Backup, Finding, Harm
 from promolake.engine.lakehouse import Lakehouse, Txn
@@ -29,7 +29,10 @@ Batches = set[tuple[str, int]]
 
 
 class TableDoctor:
-    """Examines the tables of one lake, given what their logs, the queries' checkpoints and the ledger say."""
+    """Examines the tables of one lake, given what their logs, the queries' checkpoints and the ledger say.
+
+    The lost commits of the tables named `apart` another doctor sees to.
+    """
 
     def __init__(
         self,
@@ -39,8 +42,10 @@ class TableDoctor:
         queries: dict[str, QueryLog],
         held: dict[str, Written],
         booked: pa.Table,
+        apart: Collection[str] = (),
     ) -> None:
         self._lake = lake
+        self._apart = apart
         self._logs = {log.name: log for log in logs}
         self._queries = queries
         self._held = held
@@ -57,7 +62,7 @@ class TableDoctor:
         faulty = self._logs[LEDGER.name].faulty(everywhere=True) if LEDGER.name in self._logs else []
         self._are_books_whole = not faulty
         # What the ledger lacks at its end is known to be lacking; what it lacks before that is not.
-        self._are_books_readable = _at_the_end(self._logs[LEDGER.name], faulty) if faulty else True
+        self._are_books_readable = at_the_end(self._logs[LEDGER.name], faulty) if faulty else True
 
     def findings(self) -> Iterator[Finding]:
         for log in self._logs.values():
@@ -66,7 +71,7 @@ class TableDoctor:
                 log_is_whole = log_is_whole and finding.harm is not Harm.LOUD
                 yield finding
             if log_is_whole:
-                yield from self._commits(log)
+                yield from self._commits(log) if log.name not in self._apart else ()
                 yield from self._files(log)
         yield from self._lost_rows()
 
@@ -108,7 +113,7 @@ class TableDoctor:
     def _recommitted(self, log: DeltaLog, faulty: list[Commit]) -> tuple[str, partial[None] | None]:
         """What makes the rows of lost commits good again."""
         files = [commit.file for commit in faulty]
-        is_tail = _at_the_end(log, faulty)
+        is_tail = at_the_end(log, faulty)
         if is_tail and log.name in self._joins:
             checkpoint = self._queries.get(self._joins[log.name])
             taken = [*files, *([checkpoint.folder] if checkpoint else [])]
@@ -220,11 +225,6 @@ class TableDoctor:
 
     def _take(self, files: list[Path], backup: Backup) -> None:
         backup.take(*files)
-
-
-def _at_the_end(log: DeltaLog, faulty: list[Commit]) -> bool:
-    """Whether the faulty commits are the newest."""
-    return [commit.version for commit in faulty] == list(range(log.newest - len(faulty) + 1, log.newest + 1))
 
 
 def _rebuildable(name: str) -> str:

@@ -102,9 +102,14 @@ def _table(table: Table, made_by: str, reads: tuple[str, ...]) -> Entry:
 
 def _view(view: View, known: Iterable[Table]) -> Entry:
     reads = tuple(sorted(view.reads))
-    types = _types(view, [table for table in known if table.name in reads])
-    columns = tuple(Column(name, kind, view.meanings.get(name, "")) for name, kind in types.items())
-    return Entry(view.name, "view", view.description, (), "on asking", f"serving/views/{view.name.partition('.')[2]}.sql", columns, reads)
+    made_by = f"serving/views/{view.name.partition('.')[2]}.sql"
+    return Entry(view.name, "view", view.description, (), "on asking", made_by, columns(view, known), reads)
+
+
+def columns(view: View, known: Iterable[Table]) -> tuple[Column, ...]:
+    """The view's columns with types and meanings; `known` are the tables it reads, and may be others."""
+    types = _types(view, [table for table in known if table.name in view.reads])
+    return tuple(Column(name, kind, view.meanings.get(name, "")) for name, kind in types.items())
 
 
 def _module(layer: str, name: str) -> str:
