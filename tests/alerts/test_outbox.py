@@ -80,6 +80,16 @@ def test_a_group_waits_for_company_then_speaks_once_for_all(box: Box) -> None:
     assert box.flush(106) == 0
 
 
+@pytest.mark.parametrize(("taken_s_ago", "due_in_s"), [(0, 5), (3, 2), (5, 0), (600, 0), (-60, 5)])
+def test_a_group_waits_from_when_its_batch_was_cut(box: Box, taken_s_ago: int, due_in_s: int) -> None:
+    """A slow batch has kept it waiting already; one whose machine's clock is ahead is not waited for longer."""
+    now = MIDNIGHT.timestamp() + taken_s_ago
+    box.take(now, row("a"))
+    if due_in_s:
+        assert box.flush(now + due_in_s - 0.1) == 0
+    assert box.flush(now + due_in_s) == 1
+
+
 def test_the_same_transition_is_taken_in_once(box: Box) -> None:
     assert box.take(0, row("a")) == 1
     assert box.take(1, row("a"), row("a")) == 0

@@ -83,11 +83,13 @@ class Outbox:
                     self._log(row["alert_id"], "", 0, now, "past", "")
                     continue
                 labels = json.loads(row["labels"])
+                # The time its batch took has been waited already.
+                begun = min(now, row["ingested_at"].timestamp())
                 for policy in routed(labels):
-                    self._wait(policy, labels, row["alert_id"], now)
+                    self._wait(policy, labels, row["alert_id"], begun)
         return new
 
-    def _wait(self, policy: Policy, labels: dict[str, str], alert_id: str, now: float) -> None:
+    def _wait(self, policy: Policy, labels: dict[str, str], alert_id: str, begun: float) -> None:
         key = policy.key(labels)
         words = {
             "receiver": policy.receiver,
@@ -97,9 +99,9 @@ class Outbox:
         }
         group = self._db.execute("SELECT due_at, sent_at FROM groups WHERE group_key = ?", (key,)).fetchone()
         if group is None or group["sent_at"] is None:
-            due = group["due_at"] if group and group["due_at"] else now + policy.group_wait.total_seconds()
+            due = group["due_at"] if group and group["due_at"] else begun + policy.group_wait.total_seconds()
         else:
-            due = max(now + policy.group_wait.total_seconds(), group["sent_at"] + policy.group_interval.total_seconds())
+            due = max(begun + policy.group_wait.total_seconds(), group["sent_at"] + policy.group_interval.total_seconds())
             due = min(due, group["due_at"] or due)
         upsert = (
             "INSERT INTO groups (group_key, policy, due_at) VALUES (?, ?, ?) "

@@ -20,7 +20,7 @@ class Policy:
 
     receiver: str
     group_by: tuple[str, ...] = ()
-    group_wait: timedelta = timedelta(seconds=1)
+    group_wait: timedelta = timedelta(seconds=2)
     group_interval: timedelta = timedelta(minutes=1)
     repeat_interval: timedelta = timedelta(hours=4)
     place: str = "0"  # where it stands in the tree: two routes to one receiver are two groups
