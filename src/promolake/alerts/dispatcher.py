@@ -23,7 +23,7 @@ from promolake.core.errors import SettingsError
 Feed = Callable[[datetime | None], Iterable[dict[str, Any]]]
 """The rows of ops.alerts of batches cut at or after a time, or all."""
 
-POLL_S = 0.25
+POLL_S = 0.1
 FORGET_EVERY_S = 6 * 3600.0
 OVERLAP = timedelta(minutes=5)  # rows are looked at again so far back: the clock of the stream's machine may have been set back
 
