@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -31,12 +31,13 @@ class Parser:
         self._most, partitions = (cores, 1) if keeps_plans(spark) else (1, cores)
         self._pool = ThreadPoolExecutor(self._most, thread_name_prefix="parse")
         self._planned = lambda n: Prepared(spark, spool / f"records.{n}", parts, partitions=partitions)
-        self._copies = [self._planned(0)]
+        self._first = self._planned(0)
+        self._others: list[Future[Prepared]] = []
 
     @property
     def kept(self) -> set[str]:
         """The entities whose plan is kept."""
-        return self._copies[0].kept
+        return self._first.kept
 
     def parse(self, records: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
         """In: records (bronze's columns) by the silver table their topic feeds. Out: the same, with `violations` and `row` (entity.py)."""
@@ -51,11 +52,13 @@ class Parser:
         return {flow.table.name: pa.concat_tables([one[flow.table.short] for one in shares]) for flow in self._ingests}
 
     def _copies_for(self, count: int) -> list[Prepared]:
-        """The copies for so many records. All but the first are planned when they are first wanted: that takes seconds of a core, which
-        a run of few records never needs."""
-        wanted = self._most if count > FEW else 1
-        self._copies += self._pool.map(self._planned, range(len(self._copies), wanted))
-        return self._copies[:wanted]
+        """The copies for so many records. All but the first are planned when they are first wanted, while the first does the work alone:
+        that takes seconds of a core, which a run of few records never needs and a first batch does not wait for."""
+        if count <= FEW:
+            return [self._first]
+        if not self._others:
+            self._others = [self._pool.submit(self._planned, n) for n in range(1, self._most)]
+        return [self._first, *(other.result() for other in self._others if other.done())]
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
