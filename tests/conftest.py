@@ -46,7 +46,10 @@ def bootstrap(broker: Broker) -> str:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """One Spark session with Delta for all tests, set as for the scan: compiling the parse pass to Java takes longer than the tests."""
-    shared = session(settings.load(tmp_path_factory.mktemp("shared_home")), "tests", print, standing_tasks=2)
+    with pytest.MonkeyPatch.context() as long_lived:
+        for name in SHORT_LIVED:
+            long_lived.delenv(name, raising=False)
+        shared = session(settings.load(tmp_path_factory.mktemp("shared_home")), "tests", print, standing_tasks=2)
     yield scan_session(shared)
     shared.stop()
 

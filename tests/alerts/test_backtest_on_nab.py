@@ -8,14 +8,15 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from promolake.alerts.rules import load
+from promolake.alerts.rules import Rule, load
+from promolake.alerts.samples import reach
 from promolake.cli.backtesting import fired, replayed
 from promolake.engine.arrow import arrow_schema
 from promolake.gold.machine_metrics_per_minute import TABLE
@@ -46,7 +47,8 @@ def outcome(rule_name: str, name: str) -> tuple[int, int, int]:
     gold = pa.Table.from_pylist(rows, schema=arrow_schema(TABLE))
     end = START + len(samples) * MINUTE
 
-    def between(_table: object, _columns: object, low: datetime, high: datetime) -> pa.Table:
+    def between(rule: Rule, _table: object, minutes: Sequence[datetime]) -> pa.Table:
+        low, high = minutes[0] - reach(rule), minutes[-1] + MINUTE
         first, last = max(0, int((low - START) / MINUTE)), max(0, int((high - START) / MINUTE))
         return gold.slice(first, last - first)
 
