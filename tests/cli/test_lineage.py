@@ -169,8 +169,9 @@ from pathlib import Path
 from promolake.cli.lineage import jobs_of
 from promolake.cli.telling import telling
 from promolake.hallway import HALLWAY
-with telling(sys.argv[1], jobs_of(HALLWAY, "main", Path("/home/lake"), "a:9092", once=False), print, Path(sys.argv[2])):
-    while not Path(sys.argv[1]).exists():
+jobs = jobs_of(HALLWAY, "main", Path("/home/lake"), "a:9092", once=False)
+with telling(sys.argv[1], jobs, print, Path(sys.argv[2])):
+    while not Path(sys.argv[1]).exists() or Path(sys.argv[1]).read_text().count("\\n") < len(jobs):
         pass
     os.kill(os.getpid(), signal.SIGKILL)
 """
