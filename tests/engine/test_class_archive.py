@@ -29,7 +29,8 @@ def test_an_archive_spark_would_split_the_name_of_is_passed_over(tmp_path: Path)
 
 
 def test_half_an_archive_is_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A JVM dies of one, where it would pass over an archive of other jars."""
+    """A JVM dies of one, where it would pass over an archive of other jars; its crash report goes with it."""
+    monkeypatch.chdir(tmp_path)
     with class_archive.FILE.open("rb") as whole:
         half = whole.read(1_000_000)
     monkeypatch.setattr(class_archive, "FILE", tmp_path / "kept" / "classes.jsa")
@@ -37,3 +38,4 @@ def test_half_an_archive_is_never_kept(tmp_path: Path, monkeypatch: pytest.Monke
     assert priming.main() == 0
     assert "no class archive" in capsys.readouterr().err
     assert not class_archive.FILE.exists()
+    assert list(tmp_path.glob("hs_err*")) == []

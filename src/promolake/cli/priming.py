@@ -25,8 +25,9 @@ def main() -> int:
         with TemporaryDirectory(dir=target.parent) as folder:
             fresh = Path(folder, target.name)
             rehearse(fresh, Path(folder, "home"))
-            # A JVM passes over an archive of other jars, and dies of half a one.
-            subprocess.run([jars.java(), *class_archive.reading(fresh).split(), "-version"], check=True, capture_output=True)
+            # A JVM passes over an archive of other jars, and dies of half a one, leaving a report where it was started.
+            command = [jars.java(), *class_archive.reading(fresh).split(), "-version"]
+            subprocess.run(command, check=True, capture_output=True, cwd=folder)
             fresh.replace(target)
     except Exception as problem:
         print(f"  no class archive: Spark will start some seconds later each time ({problem})", file=sys.stderr)

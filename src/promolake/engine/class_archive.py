@@ -19,6 +19,6 @@ def reading(file: Path = FILE) -> str:
 
 
 def writing(file: Path) -> str:
-    """The JVM's options to write what it has loaded into a file when it ends, without a word for each class it cannot keep. What is
-    compiled is not kept, so nothing is compiled twice over."""
+    """The JVM's options to write what it has loaded into a file when it ends, without a word for each class it cannot keep; what the
+    second compiler would make in so short a life is thrown away with it, so it makes nothing."""
     return f"-XX:ArchiveClassesAtExit={file} -XX:TieredStopAtLevel=1 -Xlog:disable -Xlog:all=error:stderr"
