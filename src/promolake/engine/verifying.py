@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from importlib import resources
 
 import pyarrow as pa
@@ -105,14 +106,14 @@ class Verifier:
             yield from self._gold(flow, since, say)
 
     def _gold(self, flow: Metric | Join, since: datetime | None, say: Callable[[str], None]) -> Iterator[Finding]:
+        held, rows = self._held(flow.table, since)
         say(f"recomputing {flow.table.name}")
-        yield self._compared(BATCH, flow, _computed(_later(self._rebuilder.gold(flow), flow.table, since), flow.table), since)
+        yield self._compared(BATCH, flow, held, _computed(_later(self._rebuilder.gold(flow), flow.table, since), flow.table), rows)
         say(f"asking SQL for {flow.table.name}")
         with self.asked(flow.table, since) as expected:
-            yield self._compared(SQL, flow, expected, since)
+            yield self._compared(SQL, flow, held, expected, rows)
 
-    def _compared(self, check: str, flow: Metric | Join, expected: Rows, since: datetime | None) -> Finding:
-        held, rows = self._held(flow.table, since)
+    def _compared(self, check: str, flow: Metric | Join, held: Rows, expected: Rows, rows: int) -> Finding:
         found = _difference(check, flow.table, held, expected, rows)
         may_be_behind = isinstance(flow, Join) and found.rows and not found.extra
         if may_be_behind and (span := self._settler.unsettled(flow)):
@@ -126,7 +127,7 @@ class Verifier:
         bound = _from(_time(table), since)
         n = self._lake.figures(table, "count(*) AS n", bound)["n"]
         few = (lambda: self._lake.read(table, table.column_names, bound)) if n <= FEW else lambda: None
-        return Rows(lambda: _later(self._lake.frame(table), table, since), few), n
+        return Rows(lambda: _later(self._lake.frame(table), table, since), cache(few)), n
 
     @contextmanager
     def asked(self, table: Table, since: datetime | None = None) -> Iterator[Rows]:
