@@ -47,8 +47,9 @@ def bootstrap(broker: Broker) -> str:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """One Spark session with Delta for all tests, set as for the scan: compiling the parse pass to Java takes longer than the tests."""
     with pytest.MonkeyPatch.context() as long_lived:
-        for name in SHORT_LIVED:
-            long_lived.delenv(name, raising=False)
+        for name, value in SHORT_LIVED.items():
+            if os.environ.get(name) == value:
+                long_lived.delenv(name)
         shared = session(settings.load(tmp_path_factory.mktemp("shared_home")), "tests", print, standing_tasks=2)
     yield scan_session(shared)
     shared.stop()

@@ -1,8 +1,10 @@
-"""Commits that fail on purpose, as a full disk or a kill between two commits would make them."""
+"""Faults on purpose: commits that fail as a full disk or a kill between two of them would make them, and damaged files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -41,3 +43,37 @@ class Faults:
             return written
 
         return failing
+
+
+class Died(Exception):
+    """In the place of a kill."""
+
+
+def dies_before(patch: pytest.MonkeyPatch, lake: Lakehouse, table: str) -> None:
+    """From now on whoever writes to the table of this lake dies instead."""
+
+    def dying(write: Callable[..., bool]) -> Callable[..., bool]:
+        def wrapped(target: Table, *rest: Any) -> bool:
+            if target.name == table:
+                raise Died
+            return write(target, *rest)
+
+        return wrapped
+
+    for name in ("append", "upsert"):
+        patch.setattr(lake, name, dying(getattr(lake, name)))
+
+
+# --- what a crash of the machine makes of a file that was just written ------------------------------------------------------------
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def cut_in_a_line(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-30])
+
+
+def cut_after_a_line(file: Path) -> None:
+    file.write_bytes(file.read_bytes().splitlines()[0])

@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable
 
 from alerts.viewed import GMV, RUNNING, Lake
+from faults import cut_after_a_line, cut_in_a_line, emptied
 from promolake.alerts.dispatcher import outbox_file
 from promolake.alerts.outbox import Outbox
 from promolake.alerts.tables import ALERTS, STATES
@@ -75,18 +76,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str
     found = Home(tmp_path_factory.mktemp("calm") / "home").run_to(len(AMOUNTS)).lake.alerts()
     assert len(found) == 8
     return found
-
-
-def emptied(file: Path) -> None:
-    file.write_bytes(b"")
-
-
-def cut_in_a_line(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-30])
-
-
-def cut_after_a_line(file: Path) -> None:
-    file.write_bytes(file.read_bytes().splitlines()[0])
 
 
 def test_a_sound_home_is_healthy_while_its_outbox_lags_behind(home: Home) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from alerts.conftest import MIDNIGHT
 from alerts.viewed import BUSIEST, CONVERSION, FUNNEL, GMV, LEADER, REQUESTS, RUNNING, SALES, Lake, from_, sale, visit
+from faults import Died
+from faults import dies_before as dies
 from promolake.alerts.tables import ALERTS, STATES
 from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema
@@ -74,10 +76,6 @@ def test_views_of_tables_another_process_writes_are_left_to_it(tmp_path: Path) -
     assert lake.alerts() == []
 
 
-class _Died(Exception):
-    pass
-
-
 @pytest.mark.parametrize("dies_before", [ALERTS.name, STATES.name, "the end"])
 def test_a_replayed_batch_says_the_same_once(dies_before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calm, stormy = Lake(tmp_path / "calm", LEADER), Lake(tmp_path / "stormy", LEADER)
@@ -85,9 +83,8 @@ def test_a_replayed_batch_says_the_same_once(dies_before: str, tmp_path: Path, m
         rows = (sale(n, "p", 30 if n < 5 else 1), sale(n, "q", 40 if n > 6 else 1))
         calm.batch(SALES, n, *rows)
         with monkeypatch.context() as patch:
-            for name in ("append", "upsert"):
-                patch.setattr(stormy.lake, name, _dying(getattr(stormy.lake, name), dies_before))
-            with nullcontext() if dies_before == "the end" else pytest.raises(_Died):
+            dies(patch, stormy.lake, dies_before)
+            with nullcontext() if dies_before == "the end" else pytest.raises(Died):
                 stormy.batch(SALES, n, *rows)
         stormy.again()
         stormy.batch(SALES, n, *rows)
@@ -95,15 +92,6 @@ def test_a_replayed_batch_says_the_same_once(dies_before: str, tmp_path: Path, m
     assert stormy.alerts() == calm.alerts()
     ids = stormy.lake.read(ALERTS, ("alert_id",))["alert_id"].to_pylist()
     assert len(set(ids)) == len(ids)
-
-
-def _dying(write: Any, table: str) -> Any:
-    def wrapped(target: Any, *rest: Any) -> Any:
-        if target.name == table:
-            raise _Died
-        return write(target, *rest)
-
-    return wrapped
 
 
 def test_what_a_join_adds_when_the_minute_is_long_over_changes_nothing(tmp_path: Path) -> None:

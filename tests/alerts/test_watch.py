@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from alerts.conftest import MIDNIGHT
+from faults import Died
+from faults import dies_before as dies
 from promolake.alerts.tables import ALERTS, STATES
 from promolake.alerts.watch import AlertWatch
 from promolake.cli.alerting import sources
@@ -117,10 +118,6 @@ def told(lake: Lake) -> set[str]:
     return {row["alert_id"] for row in lake.lake.read(ALERTS, ("alert_id",)).to_pylist()}
 
 
-class _Died(Exception):
-    pass
-
-
 @pytest.mark.parametrize("dies_before", [None, ALERTS.name, STATES.name, "the end"])
 @pytest.mark.parametrize("new_process", [False, True])
 def test_a_batch_that_dies_anywhere_and_is_replayed_tells_the_same_once(
@@ -132,27 +129,17 @@ def test_a_batch_that_dies_anywhere_and_is_replayed_tells_the_same_once(
         calm.batch(number, *batch)
         if dies_before:
             with monkeypatch.context() as patch:
-                for name in ("append", "upsert"):
-                    patch.setattr(stormy.lake, name, _dying(getattr(stormy.lake, name), dies_before))
+                dies(patch, stormy.lake, dies_before)
                 if dies_before == "the end":
                     stormy.batch(number, *batch)
                 else:
-                    with pytest.raises(_Died):
+                    with pytest.raises(Died):
                         stormy.batch(number, *batch)
             stormy.again() if new_process else stormy.watch.forget()
         stormy.batch(number, *batch)
     assert len(calm.alerts()) > 5
     assert stormy.alerts() == calm.alerts()
     assert len(told(stormy)) == len(stormy.alerts()), "an id was written twice"
-
-
-def _dying(write: Any, table: str) -> Any:
-    def wrapped(target: Any, *rest: Any) -> Any:
-        if target.name == table:
-            raise _Died
-        return write(target, *rest)
-
-    return wrapped
 
 
 def test_the_control_without_transactions_would_tell_twice(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,8 +203,8 @@ def test_a_look_by_the_clock_that_dies_between_its_two_writes_tells_once(lake: L
     lake.later = timedelta(seconds=30)
     lake.batch(0, (0, "a", 1))
     with monkeypatch.context() as patch:
-        patch.setattr(lake.lake, "upsert", _dying(lake.lake.upsert, STATES.name))
-        with pytest.raises(_Died):
+        dies(patch, lake.lake, STATES.name)
+        with pytest.raises(Died):
             lake.watch.idle(lake.lake, MIDNIGHT + timedelta(minutes=5), lambda table: Txn(f"idle:{table.name}", 5))
     assert lake.alerts() == [("Silent", "firing", 3)], "the fault did not happen where it should"
     lake.again()

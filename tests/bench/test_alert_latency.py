@@ -17,7 +17,7 @@ from bench.dataset import broker_with_topics
 from bench.engines.engine import REPOSITORY
 from bench.latency import until
 from bench.machine import load
-from bench.test_error_lane import await_line, started
+from bench.running import await_line, started
 from promolake.cli.freshness import quantile
 from promolake.engine.kafka import producer
 

@@ -10,23 +10,12 @@ import pytest
 from deltalake import DeltaTable
 
 from engine.ward import ATTRIBUTED, FUNNEL, ORDERS, SALES, VIEWS, Patient, Ward
+from faults import cut_after_a_line, cut_in_a_line, emptied
 from promolake.core.errors import DamageFound
 from promolake.engine.finding import Harm
 from promolake.engine.ledger import LEDGER
 
 pytestmark = [pytest.mark.spark, pytest.mark.broker]
-
-
-def emptied(file: Path) -> None:
-    file.write_bytes(b"")
-
-
-def cut_in_a_line(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-30])
-
-
-def cut_after_a_line(file: Path) -> None:
-    file.write_bytes(file.read_bytes().splitlines()[0])
 
 
 EACH = [ORDERS.bronze, ORDERS.table, VIEWS.table, SALES, FUNNEL, LEDGER]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,30 +12,39 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql.classic.dataframe import DataFrame
 
+from driver import rows_through
+from engine.verified import (
+    BY_NAME,
+    JOIN,
+    MARKS,
+    Damage,
+    Verified,
+    a_little_more,
+    changed,
+    first_twice,
+    no_touch,
+    without_first,
+    without_row,
+)
 from promolake.core.errors import SettingsError
 from promolake.core.table import Table
 from promolake.engine import verifying
-from promolake.engine.comparing import Finding
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.rebuilding import Rebuilder, Settler
-from promolake.engine.verifying import BATCH, SQL, Verifier, oracle, scope
+from promolake.engine.verifying import BATCH, SQL, oracle, scope
 from promolake.hallway import HALLWAY
 from small_lake import filled
 
 KEY = b"a pseudonym key for tests only"
 PER_TOPIC, SEED = 120, 5  # of few seeds so small a day has cancelled and refunded lines
-BY_NAME = {table.name: table for table in (*HALLWAY.tables, LEDGER)}
 GOLD = [flow.table for flow in (*HALLWAY.metrics, *HALLWAY.joins)]
-(JOIN,) = HALLWAY.joins
-MARKS = "settled.json"
 FEW = 2
 OFFSETS = "offsets without hole or overlap"
 BALANCE = "read = valid + quarantined + duplicate"
 BATCHES = "each batch is in bronze"
 COUNTS = "counts = rows of bronze, silver, quarantine"
 PLACES = "each record in one place"
-Damage = Callable[[pa.Table], pa.Table]
 
 pytestmark = pytest.mark.spark
 
@@ -55,54 +62,12 @@ def rebuilder(healthy: Lakehouse, spark: SparkSession) -> Rebuilder:
     return Rebuilder(HALLWAY, spark, healthy, KEY, ())
 
 
-class Verified:
-    """A copy of the healthy lake that may be damaged and is then verified."""
-
-    def __init__(self, root: Path, spark: SparkSession, rebuilder: Rebuilder) -> None:
-        self.lake = Lakehouse(root / "lake", lambda: spark)
-        self._spark = spark
-        self._rebuilder = rebuilder
-        self._marks = root / MARKS
-
-    def damage(self, name: str, damage: Damage) -> None:
-        table = BY_NAME[name]
-        self.lake.overwrite(table, damage(self.lake.read(table, table.column_names)))
-
-    def never_settled(self) -> None:
-        self._marks.unlink()
-
-    def settle(self) -> None:
-        Settler(self.lake, self._marks).settle(JOIN)
-
-    def findings(self, *names: str, since: datetime | None = None) -> list[Finding]:
-        verifier = Verifier(HALLWAY, self._spark, self.lake, self._rebuilder, Settler(self.lake, self._marks))
-        return list(verifier.verify(scope(HALLWAY, names), since, print))
-
-    def wrong(self, *names: str, since: datetime | None = None) -> dict[tuple[str, str], str]:
-        """What is wrong, in words, by check and subject."""
-        return {(found.check, found.subject): found.example for found in self.findings(*names, since=since) if found.is_wrong}
-
-
 @pytest.fixture
 def by_spark(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """No table is small. Returns how many rows came to the driver, each time some did, from Spark and from Delta."""
-    came: list[int] = []
-
-    def counted(owner: type, name: str) -> None:
-        plain = getattr(owner, name)
-
-        def call(*args, **kwargs):
-            rows = plain(*args, **kwargs)
-            came.append(len(rows))
-            return rows
-
-        monkeypatch.setattr(owner, name, call)
-
     monkeypatch.setattr(verifying, "FEW", FEW)
-    for owner, name in ((DataFrame, "toArrow"), (DataFrame, "collect"), (DataFrame, "toPandas"), (Lakehouse, "read")):
-        counted(owner, name)
     monkeypatch.setattr(DataFrame, "toLocalIterator", None)
-    return came
+    return rows_through(monkeypatch, [*((DataFrame, name) for name in ("toArrow", "collect", "toPandas")), (Lakehouse, "read")])
 
 
 @pytest.fixture
@@ -162,44 +127,18 @@ def test_of_a_large_table_nothing_comes_to_the_driver_but_counts_and_an_example(
 # --- damage in gold -----------------------------------------------------------------------------------------------------------
 
 
-def a_little_more(*names: str) -> Damage:
-    """In the first row that has all of these figures each is greater by its smallest unit (a double by a billionth of it)."""
-
-    def damage(rows: pa.Table) -> pa.Table:
-        book = rows.to_pylist()
-        row = next(row for row in book if all(row[name] is not None for name in names))
-        for name in names:
-            value = row[name]
-            row[name] += Decimal("0.0001") if isinstance(value, Decimal) else 1 if isinstance(value, int) else value * 1e-9
-        return pa.Table.from_pylist(book, rows.schema)
-
-    return damage
-
-
-def without_first(rows: pa.Table) -> pa.Table:
-    return rows.slice(1)
-
-
-def first_twice(rows: pa.Table) -> pa.Table:
-    return pa.concat_tables([rows, rows.slice(0, 1)])
-
-
 def figures(table: Table) -> list[str]:
     is_number = {column.name for column in table.columns if column.type in ("bigint", "double") or column.type.startswith("decimal")}
     return [name for name in table.figures if name in is_number]
 
 
+@pytest.mark.parametrize("way", ["in memory", "by Spark"])
 @pytest.mark.parametrize("table", GOLD, ids=lambda table: table.name)
-def test_every_figure_that_is_off_by_the_least_is_found_both_ways(verified: Verified, table: Table) -> None:
-    verified.damage(table.name, a_little_more(*figures(table)))
-    wrong = verified.wrong(table.name)
-    assert set(wrong) == {(BATCH, table.name), (SQL, table.name)}
-    assert all(said.startswith("1 changed; ") and said.endswith(f": {', '.join(figures(table))}") for said in wrong.values()), wrong
-
-
-@pytest.mark.usefixtures("by_spark")
-@pytest.mark.parametrize("table", GOLD, ids=lambda table: table.name)
-def test_every_figure_that_is_off_by_the_least_is_found_by_spark_as_well(verified: Verified, table: Table) -> None:
+def test_every_figure_that_is_off_by_the_least_is_found_both_ways(
+    verified: Verified, table: Table, way: str, request: pytest.FixtureRequest
+) -> None:
+    if way == "by Spark":
+        request.getfixturevalue("by_spark")
     verified.damage(table.name, a_little_more(*figures(table)))
     wrong = verified.wrong(table.name)
     assert set(wrong) == {(BATCH, table.name), (SQL, table.name)}
@@ -294,30 +233,6 @@ def test_a_record_in_silver_and_in_quarantine_is_found_though_the_counts_are_rig
 # --- damage in the books ------------------------------------------------------------------------------------------------------
 
 
-def book_of_orders(rows: pa.Table) -> list[dict]:
-    """The ledger with the orders' rows first, by partition and offset."""
-    return sorted(rows.to_pylist(), key=lambda row: (row["topic"] != "shop.orders", row["partition"], row["first_offset"]))
-
-
-def changed(number: int, **by: int) -> Damage:
-    """The orders' row of that number has figures that are off."""
-
-    def damage(rows: pa.Table) -> pa.Table:
-        book = book_of_orders(rows)
-        book[number] |= {name: book[number][name] + n for name, n in by.items()}
-        return pa.Table.from_pylist(book, rows.schema)
-
-    return damage
-
-
-def without_row(number: int) -> Damage:
-    def damage(rows: pa.Table) -> pa.Table:
-        book = book_of_orders(rows)
-        return pa.Table.from_pylist(book[:number] + book[number + 1 :], rows.schema)
-
-    return damage
-
-
 @pytest.mark.parametrize(
     ("damage", "checks", "said"),
     [
@@ -401,14 +316,6 @@ def test_a_table_is_named_with_or_without_its_layer_and_brings_the_books_that_fe
 
 
 # --- a join that is not settled -----------------------------------------------------------------------------------------------
-
-
-def no_touch(rows: pa.Table) -> pa.Table:
-    """The first row that had a view has none."""
-    book = rows.to_pylist()
-    row = next(row for row in book if row["view_id"])
-    row |= {"view_id": None, "viewed_at": None}
-    return pa.Table.from_pylist(book, rows.schema)
 
 
 @pytest.mark.parametrize("damage", [without_first, no_touch])

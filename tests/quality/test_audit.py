@@ -12,6 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.classic.dataframe import DataFrame
 
+from driver import rows_through
 from promolake.gold.gmv_per_minute import TABLE as GMV
 from promolake.gold.machine_metrics_per_minute import TABLE as METRICS
 from promolake.gold.sales_per_product_per_minute import TABLE as SALES
@@ -107,20 +108,7 @@ def test_no_value_of_a_row_is_told(damaged: Audited, clean: Audited) -> None:
 def test_however_many_rows_break_an_expectation_only_counts_come_to_the_driver(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    came: list[int] = []
-
-    def counted(name: str) -> None:
-        plain = getattr(DataFrame, name)
-
-        def call(*args, **kwargs):
-            rows = plain(*args, **kwargs)
-            came.append(len(rows))
-            return rows
-
-        monkeypatch.setattr(DataFrame, name, call)
-
-    for name in ("collect", "toPandas", "toArrow"):
-        counted(name)
+    came = rows_through(monkeypatch, [(DataFrame, name) for name in ("collect", "toPandas", "toArrow")])
     nothing = F.lit(None).cast("string")
     rows = spark.range(200).select(*(F.concat(F.lit("x"), F.col("id") % 100).alias(name) for name in "ab"), nothing.alias("c"), "id")
     expected = [
