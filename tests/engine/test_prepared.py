@@ -54,6 +54,19 @@ def test_a_large_batch_is_there_whole_and_in_its_order(spark: SparkSession, tmp_
     assert one.run({"it": [long]})["it"].equals(long)
 
 
+def test_a_full_disk_fails_the_run_and_the_next_answers_for_its_own_rows(spark: SparkSession, tmp_path: Path) -> None:
+    one = Prepared(spark, tmp_path, {"it": Part([SCHEMA, SCHEMA], lambda left, right: sums(left.unionAll(right)))})
+    assert answered(one, rows(("a", 1)), rows(("a", 1))) == [("a", 2)]
+    file = tmp_path / "it.1.orc"
+    file.unlink()
+    file.symlink_to("/dev/full")
+    for second in (rows(("b", 1)), rows()):  # rows, and none in the place of some
+        with pytest.raises(OSError, match="No space left"):
+            one.run({"it": [rows(("a", 5)), second]})
+    file.unlink()
+    assert answered(one, rows(("c", 3)), rows()) == [("c", 3)]
+
+
 def test_every_type_of_the_house_comes_back_as_it_went(spark: SparkSession, tmp_path: Path) -> None:
     """Instants before 1970 among them: -1 is Kafka's "no timestamp", and ORC keeps seconds and their fraction apart."""
     schema = "t timestamp, b binary, d decimal(38,18), x double, f boolean, a array<struct<key:string,value:binary>>"

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from pyarrow import orc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
 from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 
 LEAF = "FileScan orc"
@@ -110,10 +111,10 @@ class _Leaf:
 
     def __init__(self, spark: SparkSession, path: Path, schema: str) -> None:
         self._path = path
-        fields = spark.createDataFrame([], schema).schema.fields
+        fields = StructType.fromDDL(schema).fields
         self._instants = [n for n, field in enumerate(fields) if isinstance(field.dataType, TimestampType)]
         stored = StructType([StructField(f.name, LongType() if n in self._instants else f.dataType) for n, f in enumerate(fields)])
-        self._none = spark.createDataFrame([], stored).toArrow()
+        self._none = to_arrow_schema(stored).empty_table()
         self._is_empty = False
         self.hold(None)
         columns = [F.timestamp_micros(f"`{f.name}`").alias(f.name) if n in self._instants else f"`{f.name}`" for n, f in enumerate(fields)]
@@ -123,8 +124,12 @@ class _Leaf:
     def hold(self, rows: pa.Table | None) -> None:
         """Puts the rows, or none, in place of those of the run before."""
         is_empty = rows is None or rows.num_rows == 0
-        if not (is_empty and self._is_empty):
-            orc.write_table(self._none if is_empty else self._stored(rows), str(self._path), stripe_size=ONE_STRIPE)
+        if is_empty and self._is_empty:
+            return
+        self._is_empty = False  # not before it stands: a full disk leaves a part of it
+        written = pa.BufferOutputStream()  # the writer of ORC takes the process down with it when it meets a full disk
+        orc.write_table(self._none if is_empty else self._stored(rows), written, stripe_size=ONE_STRIPE)
+        self._path.write_bytes(written.getvalue())
         self._is_empty = is_empty
 
     def _stored(self, rows: pa.Table) -> pa.Table:
