@@ -32,8 +32,8 @@ from promolake.engine.lock import turn
 
 WINDOW = "window_start"
 KNOWN = "known"  # the commit of an upsert's rows of windows the table already reached
-COMMITS_OF_A_HANDLE = 32  # then it is opened anew: each of its commits makes the next a tenth of a millisecond slower
-CHECKPOINT_EVERY = "50"  # commits between Delta log checkpoints: a reader replays at most that many small files
+CHECKPOINT_EVERY = 20  # commits between Delta log checkpoints: who opens the table replays at most that many small files
+COMMITS_OF_A_HANDLE = CHECKPOINT_EVERY  # then it is opened anew: each of its commits makes the next slower
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Lakehouse:
     def _create(self, table: Table) -> None:
         if not self.exists(table):
             settings = {
-                "delta.checkpointInterval": CHECKPOINT_EVERY,
+                "delta.checkpointInterval": str(CHECKPOINT_EVERY),
                 "delta.dataSkippingStatsColumns": ",".join(table.stats),
                 "delta.logRetentionDuration": "interval 7 days",
             }
