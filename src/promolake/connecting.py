@@ -51,7 +51,7 @@ class Lake:
         from promolake.engine.session import session
         from promolake.serving.registration import registered
 
-        spark = session(self._settings, "promolake", print)
+        spark = session(self._settings, "promolake", print, {"spark.python.sql.dataFrameDebugging.enabled": "true"})  # errors name the cell
         registered(spark, self._settings.lake)
         return spark
 
