@@ -11,6 +11,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
+from promolake.engine.delta_log import has_more
+
 POLL_SECONDS = 0.03
 
 
@@ -57,6 +59,8 @@ class GoldWatch:
             try:
                 if table is None:
                     table = DeltaTable(self._path)
+                elif not has_more(Path(self._path), table.version()):
+                    continue
                 else:
                     table.update_incremental()
                 if table.version() == version:
