@@ -3,12 +3,15 @@
 import gzip
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.progress import Progress
 
 from promolake.core.errors import PromolakeError, SettingsError
+from promolake.producers import replay as sending_files
 from promolake.producers.mapping import Mapping
 from promolake.producers.message import Message
 from promolake.producers.replay import ReplayReport, messages
@@ -108,6 +111,12 @@ def test_a_row_with_too_few_columns_is_sent_as_its_text(tmp_path: Path) -> None:
     sent, report = replayed(tmp_path, f't,p\n"{GOOD_TIME}"\n', VIEWS)
     assert sent == [Message("shop.views", None, f'"{GOOD_TIME}"'.encode())]
     assert report.listed == [f"{tmp_path}/f.csv:2 has 1 columns instead of 2"]
+
+
+def test_a_quote_that_is_never_closed_is_named_with_the_lines_it_swallowed(tmp_path: Path) -> None:
+    sent, report = replayed(tmp_path, f't,p\n{GOOD_TIME},"p1\n{GOOD_TIME},p2\n{GOOD_TIME},p3', VIEWS | {"column_names": ["t", "p", "q"]})
+    assert sent[1].value.decode() == f'{GOOD_TIME},"p1\n{GOOD_TIME},p2\n{GOOD_TIME},p3'
+    assert report.listed[1] == f"{tmp_path}/f.csv:2 has 2 columns instead of 3, up to line 4"
 
 
 def test_a_required_field_without_a_value_is_sent_null_and_counted(tmp_path: Path) -> None:
@@ -268,3 +277,34 @@ def test_a_broken_row_does_not_break_the_rows_after_it(tmp_path: Path) -> None:
     sent, report = replayed(tmp_path, f"t,p\n{GOOD_TIME},a\rb\n{GOOD_TIME},p2\n", VIEWS)
     assert report.unmapped == 1
     assert payloads(sent[1:])[0]["product_id"] == "p2"
+
+
+class TakesAll:
+    """In the place of the Sender: every message is taken and forgotten."""
+
+    def __init__(self, bootstrap: str, say: Callable[[str], None]) -> None: ...
+
+    def __enter__(self) -> "TakesAll":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def send(self, message: Message) -> bool:
+        return True
+
+
+def test_however_many_files_there_are_one_bar_shows_the_one_in_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Progress] = []
+
+    class Kept(Progress):
+        def __enter__(self) -> Progress:
+            shown.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(sending_files, "Sender", TakesAll)
+    monkeypatch.setattr(sending_files, "Progress", Kept)
+    files = [tmp_path / f"{n}.csv" for n in range(3)]
+    for file in files:
+        file.write_text(f"t,p\n{GOOD_TIME},{file.stem}\n")
+    assert sending_files.replay(files, Mapping.model_validate(VIEWS), "nowhere:9", say=lambda _: None).sent == 3
+    assert [(bar.description, bar.percentage) for bar in shown[0].tasks] == [("2.csv (3 of 3)", 100.0)]

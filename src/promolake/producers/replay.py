@@ -68,12 +68,11 @@ def replay(
     began = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as progress, Sender(bootstrap, say) as sender:
-        bars: dict[Path, int] = {}
+        bar = progress.add_task("")  # one for all files: hundreds of bars would hide the one that moves
 
         def at(file: Path, position: int) -> None:
-            if file not in bars:
-                bars[file] = progress.add_task(file.name, total=file.stat().st_size)
-            progress.update(bars[file], completed=position)
+            words = f"{file.name} ({report.files} of {len(files)})"
+            progress.update(bar, description=words, total=file.stat().st_size, completed=position)
 
         for file, line, message in _mapped(files, mapping, report, at):
             if rate and (ahead := began + report.sent / rate - time.monotonic()) > 0:

@@ -127,6 +127,8 @@ def _table(file: Path, lines: _Lines, mapping: Mapping) -> Iterator[Row]:
         if not problem and len(cells) != len(columns):
             problem = f"has {len(cells)} columns instead of {len(columns)}"
         problem = lines.problem or problem
+        if problem and lines.number > line:  # a quote that is never closed takes the rows behind it along
+            problem += f", up to line {lines.number}"
         yield Row(line, lines.text, {} if problem else dict(zip(columns, cells, strict=True)), problem)
 
 
