@@ -181,6 +181,15 @@ def test_a_name_that_does_not_exist_is_refused_before_spark_starts(promolake, ho
     assert not home.exists()
 
 
+def test_a_file_that_does_not_fit_is_refused_before_a_broker_is_waited_for_and_its_names_stand_as_they_are(promolake, home: Path) -> None:
+    file = home.parent / "orders.csv"
+    file.write_text("[/b],price[0]\n")
+    answer = promolake("replay", "shop.orders", str(file), "--map", "online_retail")
+    assert answer.code == 2
+    assert "orders.csv has no column CustomerID; it has: [/b], price[0]." in answer.err
+    assert not home.exists()
+
+
 def test_a_broker_that_does_not_run_is_no_broker(promolake) -> None:
     assert promolake("local", "status") == (1, "not running\n", "")
     assert promolake("local", "down") == (0, "was not running\n", "")

@@ -66,3 +66,10 @@ def test_answers_of_other_records_are_refused(offsets: list[int]) -> None:
     assert _beside(asked, answers([1, 2]))["row"].to_pylist() == [1, 2]
     with pytest.raises(RuntimeError, match="other records than it was given"):
         _beside(asked, answers(offsets))
+
+
+@pytest.mark.spark
+def test_the_key_takes_no_python_worker(spark: SparkSession) -> None:
+    keyed = parsing.with_key(spark.range(1), b"key")
+    assert keyed.count() == 1
+    assert "ExistingRDD" not in keyed._jdf.queryExecution().executedPlan().toString(), "rows of Python, which a worker unpickles"

@@ -46,6 +46,19 @@ def test_each_run_answers_for_its_own_rows(spark: SparkSession, tmp_path: Path) 
     assert answered(one, rows(*(("a", n) for n in range(1000)))) == [("a", 499500)]
 
 
+def test_preparing_asks_spark_for_no_rows(spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None at all are asked for by a job, and of a Python worker, which Spark ends with a traceback on the terminal when it was idle."""
+
+    def asked(frame: DataFrame) -> pa.Table:
+        raise AssertionError("a job")
+
+    with monkeypatch.context() as watched:
+        watched.setattr(type(spark.range(1)), "toArrow", asked)
+        one = prepared(spark, tmp_path, sums)
+    assert one.kept == {"it"}
+    assert answered(one) == []
+
+
 def test_a_large_batch_is_there_whole_and_in_its_order(spark: SparkSession, tmp_path: Path) -> None:
     """Of the file the plan knows a length of some hundred bytes: what began behind it would not be read."""
     one = prepared(spark, tmp_path, lambda words: words.select("word", "n"))

@@ -2,12 +2,16 @@
 
 import gzip
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.progress import Progress
 
 from promolake.core.errors import PromolakeError, SettingsError
+from promolake.producers import replay as sending_files
 from promolake.producers.mapping import Mapping
 from promolake.producers.message import Message
 from promolake.producers.replay import ReplayReport, messages
@@ -71,6 +75,13 @@ def test_a_damaged_gzip_is_one_clear_sentence(tmp_path: Path) -> None:
         replayed(tmp_path, gzip.compress(f"t,p\n{GOOD_TIME},p1\n".encode() * 1000)[:-20], VIEWS)
 
 
+def test_a_gzip_whose_bytes_were_changed_is_damaged_too(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress("".join(["t,p\n", *(f"{GOOD_TIME},p{n * n}\n" for n in range(50_000))]).encode()))
+    packed[len(packed) // 2 :] = b"\xff" * (len(packed) - len(packed) // 2)
+    with pytest.raises(PromolakeError, match=r"The gzip of .*f\.csv is damaged after line \d+\."):
+        replayed(tmp_path, bytes(packed), VIEWS)
+
+
 def test_windows_line_ends_and_a_byte_order_mark_change_nothing(tmp_path: Path) -> None:
     plain, _ = replayed(tmp_path, f"t,p\n{GOOD_TIME},p1\n", VIEWS)
     windows, _ = replayed(tmp_path, b"\xef\xbb\xbf" + f"t,p\r\n{GOOD_TIME},p1\r\n".encode(), VIEWS)
@@ -102,6 +113,12 @@ def test_a_row_with_too_few_columns_is_sent_as_its_text(tmp_path: Path) -> None:
     assert report.listed == [f"{tmp_path}/f.csv:2 has 1 columns instead of 2"]
 
 
+def test_a_quote_that_is_never_closed_is_named_with_the_lines_it_swallowed(tmp_path: Path) -> None:
+    sent, report = replayed(tmp_path, f't,p\n{GOOD_TIME},"p1\n{GOOD_TIME},p2\n{GOOD_TIME},p3', VIEWS | {"column_names": ["t", "p", "q"]})
+    assert sent[1].value.decode() == f'{GOOD_TIME},"p1\n{GOOD_TIME},p2\n{GOOD_TIME},p3'
+    assert report.listed[1] == f"{tmp_path}/f.csv:2 has 2 columns instead of 3, up to line 4"
+
+
 def test_a_required_field_without_a_value_is_sent_null_and_counted(tmp_path: Path) -> None:
     sent, report = replayed(tmp_path, f"t,p\n{GOOD_TIME},\n", VIEWS)
     assert payloads(sent)[0]["product_id"] is None
@@ -115,17 +132,51 @@ def test_a_report_never_repeats_what_stands_in_a_cell(tmp_path: Path) -> None:
     assert "13800138000" not in " ".join(report.listed)
 
 
-@pytest.mark.parametrize("header", ["t,q\n", ""])
-def test_a_mapping_that_does_not_fit_a_later_file_sends_nothing_at_all(tmp_path: Path, header: str) -> None:
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (b"t,q\n", "has no column p; it has: t, q. If it is called otherwise there, copy the mapping"),
+        (b"t,p,p\n", "has two columns called p. Rename"),
+        (b"", "is empty: it has not even a header line. Leave it out."),
+        (b"\n\n", "is empty"),
+        (b"t,p\rx,y\r", "is not csv: .* A line ends with LF or CR LF."),
+        (b"PK\x03\x04\x14\x00 t,p\n", "is a zip archive or an Excel workbook. Save it as text"),
+        (b"BZh91AY&SY", "is packed by bzip2."),
+        ("t,p\n".encode("utf-16"), "is UTF-16 text."),
+    ],
+)
+def test_a_mapping_that_does_not_fit_a_later_file_sends_nothing_at_all(tmp_path: Path, header: bytes, said: str) -> None:
     (tmp_path / "good.csv").write_text(f"t,p\n{GOOD_TIME},p1\n")
-    (tmp_path / "bad.csv").write_text(header)
-    with pytest.raises(SettingsError, match=r"bad\.csv has no column"):
+    (tmp_path / "bad.csv").write_bytes(header)
+    with pytest.raises(SettingsError, match=rf"bad\.csv {said}"):
         next(messages([tmp_path / "good.csv", tmp_path / "bad.csv"], Mapping.model_validate(VIEWS)))
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(SettingsError, match=r"nowhere\.csv cannot be read: No such file"):
         list(messages([Path("nowhere.csv")], Mapping.model_validate(VIEWS)))
+
+
+def test_what_can_be_read_only_once_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")  # its beginning would be lost to the look at its header
+    with pytest.raises(SettingsError, match="pipe is not a file"):
+        list(messages([tmp_path / "pipe"], Mapping.model_validate(VIEWS)))
+
+
+def test_two_files_whose_rows_would_have_the_same_ids_are_refused_and_the_same_file_twice_is_not(tmp_path: Path) -> None:
+    first, second = (tmp_path / day / "part" / "f.csv" for day in ("monday", "tuesday"))
+    for file in (first, second):
+        file.parent.mkdir(parents=True)
+        file.write_text(f"t,p\n{GOOD_TIME},p1\n")
+    with pytest.raises(SettingsError, match="would give their rows the same ids"):
+        list(messages([first, second], Mapping.model_validate(VIEWS)))
+    sent = list(messages([first, first], Mapping.model_validate(VIEWS)))
+    assert sent[0] == sent[1]
+
+
+def test_blank_lines_before_the_header_are_none(tmp_path: Path) -> None:
+    sent, _ = replayed(tmp_path, f"\n\nt,p\n{GOOD_TIME},p1\n", VIEWS)
+    assert [payload["event_id"] for payload in payloads(sent)] == [f"{tmp_path.name}/f.csv:4"]
 
 
 def test_decimals_stay_the_text_they_are(tmp_path: Path) -> None:
@@ -215,7 +266,45 @@ def test_lines_that_start_no_event_belong_to_the_one_before(tmp_path: Path) -> N
     assert {message.key for message in sent} == {b"kafka"}
 
 
+@pytest.mark.parametrize("length", [1, 600_000])
+def test_a_file_no_line_of_which_begins_an_event_is_not_taken_for_one_event(tmp_path: Path, length: int) -> None:
+    mapping = {"topic": "app.logs", "format": "lines", "event_starts": r"^\["}
+    with pytest.raises(SettingsError, match=r"f\.csv has no line that begins an event as the mapping says: \^\\\["):
+        replayed(tmp_path, f"1 INFO x\n2 ERROR {'y' * length}\n3 ERROR z\n", mapping)
+
+
 def test_a_broken_row_does_not_break_the_rows_after_it(tmp_path: Path) -> None:
     sent, report = replayed(tmp_path, f"t,p\n{GOOD_TIME},a\rb\n{GOOD_TIME},p2\n", VIEWS)
     assert report.unmapped == 1
     assert payloads(sent[1:])[0]["product_id"] == "p2"
+
+
+class TakesAll:
+    """In the place of the Sender: every message is taken and forgotten."""
+
+    def __init__(self, bootstrap: str, say: Callable[[str], None]) -> None: ...
+
+    def __enter__(self) -> "TakesAll":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def send(self, message: Message) -> bool:
+        return True
+
+
+def test_however_many_files_there_are_one_bar_shows_the_one_in_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Progress] = []
+
+    class Kept(Progress):
+        def __enter__(self) -> Progress:
+            shown.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(sending_files, "Sender", TakesAll)
+    monkeypatch.setattr(sending_files, "Progress", Kept)
+    files = [tmp_path / f"{n}.csv" for n in range(3)]
+    for file in files:
+        file.write_text(f"t,p\n{GOOD_TIME},{file.stem}\n")
+    assert sending_files.replay(files, Mapping.model_validate(VIEWS), "nowhere:9", say=lambda _: None).sent == 3
+    assert [(bar.description, bar.percentage) for bar in shown[0].tasks] == [("2.csv (3 of 3)", 100.0)]

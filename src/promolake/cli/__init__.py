@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from promolake.core.errors import PromolakeError
 
@@ -26,7 +27,7 @@ err = Console(stderr=True, highlight=False)
 
 def say(text: str) -> None:
     """Progress goes to stderr, so that what a command answers can be piped."""
-    err.print(f"[dim]{text}[/dim]", markup=True, soft_wrap=True)
+    err.print(Text(text, style="dim"), soft_wrap=True)
 
 
 @app.callback()
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except PromolakeError as error:
-        err.print(f"[red]promolake:[/red] {error.what} {error.remedy}".rstrip(), soft_wrap=True)
+        err.print(Text.assemble(("promolake:", "red"), f" {error}"), soft_wrap=True)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

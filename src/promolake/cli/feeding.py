@@ -76,12 +76,14 @@ def replay(
     """Send real files into a topic by a mapping. Doing it twice changes nothing in gold: a row's id is its file and line."""
     from promolake.engine import kafka
     from promolake.producers.mapping import mapping as load_mapping
+    from promolake.producers.replay import check
     from promolake.producers.replay import replay as send
 
     settings = configuration.load(context.obj)
     chosen = load_mapping(mapping, configuration.conf_directory() / "replay")
     if chosen.topic != source:
         raise SettingsError(f"The mapping {mapping} is for {chosen.topic}, not for {source}.", f"Say `replay {chosen.topic} ...`.")
+    check(files, chosen)  # a slip in a name is told at once, not when a broker has answered
     configuration.writable_home(settings)
     with reachable(settings, say) as bootstrap:
         kafka.wait_for_broker(bootstrap, settings.kafka.patience_seconds, say)

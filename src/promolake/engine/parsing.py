@@ -65,11 +65,12 @@ class Parser:
 
 
 def with_key(records: DataFrame, key: bytes) -> DataFrame:
-    """The records with the two pads of the pseudonym key as columns, joined from a frame so that no plan shows their bytes."""
+    """The records with the two pads of the pseudonym key as columns, joined from a frame so that no plan shows their bytes.
+
+    From Arrow: rows of Python take a Python worker, which Spark ends after a minute of idleness with a traceback on the terminal.
+    """
     inner, outer = masking.key_pads(key)
-    pads = records.sparkSession.createDataFrame(
-        [(bytearray(inner), bytearray(outer))], f"{masking.KEY_INNER} binary, {masking.KEY_OUTER} binary"
-    )
+    pads = records.sparkSession.createDataFrame(pa.table({masking.KEY_INNER: [inner], masking.KEY_OUTER: [outer]}))
     return records.crossJoin(F.broadcast(pads))
 
 

@@ -25,6 +25,11 @@ Reading = Callable[[Cells], "tuple[str | None, str]"]
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 
 
+def folder_and_name(file: Path) -> tuple[str, str]:
+    """What the ids of a file's rows begin with: the same wherever its folder lies."""
+    return file.resolve().parent.name, file.name
+
+
 class RowMapper:
     """The messages of one file's rows.
 
@@ -39,8 +44,9 @@ class RowMapper:
         self._group = mapping.group
         self._last_group: Any = None
         self._number = 0
-        self._file = {"$file": file.name, "$stem": file.name.split(".")[0], "$folder": file.resolve().parent.name}
-        self._id = f"{self._file['$folder']}/{file.name}:"
+        folder, name = folder_and_name(file)
+        self._file = {"$file": name, "$stem": name.split(".")[0], "$folder": folder}
+        self._id = f"{folder}/{name}:"
         self._fields = [(field, _reading(mapping.fields[field.name])) for field in self._topic.fields if field.name in mapping.fields]
         self._value = _reading(mapping.value or Value(column="$text"))
         self._key = _reading(mapping.key or Value(constant=None))

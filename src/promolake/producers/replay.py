@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from promolake.core.errors import SettingsError
-from promolake.producers.mapped import RowMapper
+from promolake.producers.mapped import RowMapper, folder_and_name
 from promolake.producers.mapping import Mapping
 from promolake.producers.message import Message
 from promolake.producers.rows import rows
@@ -21,7 +21,7 @@ LISTED = 100  # unmapped rows named in a report; the rest are counted
 
 @dataclass
 class ReplayReport:
-    """What a replay did. `unmapped` rows were sent all the same, as found: silver quarantines them. `listed` are "file:line why"."""
+    """What a replay did. `unmapped` rows were sent all the same, as found: silver judges them. `listed` are "file:line why"."""
 
     files: int = 0
     rows: int = 0
@@ -40,7 +40,7 @@ class ReplayReport:
         """One sentence per thing worth saying."""
         text = f"{self.sent} of {self.rows} rows from {self.files} files sent, {self.skipped} left out by the mapping's where."
         if self.unmapped:
-            text += f" {self.unmapped} could not be mapped and were sent as found, for quarantine."
+            text += f" {self.unmapped} could not be mapped and were sent as found: those that break the contract go to quarantine."
         if self.too_large:
             text += f" {self.too_large} are larger than Kafka takes and were not sent."
         return text
@@ -51,7 +51,7 @@ def messages(files: Sequence[Path], mapping: Mapping, report: ReplayReport | Non
 
     Every file is opened and its header compared with the mapping first. Raises SettingsError where a file or a column is missing.
     """
-    _check(files, mapping)
+    check(files, mapping)
     for _, _, message in _mapped(files, mapping, report or ReplayReport(), lambda file, position: None):
         yield message
 
@@ -63,17 +63,16 @@ def replay(
 
     Raises SettingsError before anything is sent where the mapping does not fit, BrokerAway where Kafka does not take the messages.
     """
-    _check(files, mapping)
+    check(files, mapping)
     report = ReplayReport()
     began = time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as progress, Sender(bootstrap, say) as sender:
-        bars: dict[Path, int] = {}
+        bar = progress.add_task("")  # one for all files: hundreds of bars would hide the one that moves
 
         def at(file: Path, position: int) -> None:
-            if file not in bars:
-                bars[file] = progress.add_task(file.name, total=file.stat().st_size)
-            progress.update(bars[file], completed=position)
+            words = f"{file.name} ({report.files} of {len(files)})"
+            progress.update(bar, description=words, total=file.stat().st_size, completed=position)
 
         for file, line, message in _mapped(files, mapping, report, at):
             if rate and (ahead := began + report.sent / rate - time.monotonic()) > 0:
@@ -83,15 +82,22 @@ def replay(
             else:
                 report.too_large += 1
                 report.name(file, line, "is larger than Kafka takes")
-    say(report.summary)
     return report
 
 
-def _check(files: Sequence[Path], mapping: Mapping) -> None:
-    """Opens every file and reads its header: what does not fit is said before anything is sent."""
+def check(files: Sequence[Path], mapping: Mapping) -> None:
+    """Opens every file and reads its first row: what does not fit is said, as SettingsError, before anything is sent."""
     if not files:
         raise SettingsError("There is no file to replay.", "Name at least one.")
+    named: dict[tuple[str, str], Path] = {}
     for file in files:
+        if file.exists() and not file.is_file():
+            raise SettingsError(
+                f"{file} is not a file.", "A folder's files are named one by one; what a pipe gives is written into a file first."
+            )
+        first = named.setdefault(folder_and_name(file), file)
+        if first.resolve() != file.resolve():
+            raise SettingsError(f"{first} and {file} would give their rows the same ids: folder and name are equal.", "Rename one of them.")
         next(rows(file, mapping), None)
 
 
