@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -90,9 +93,32 @@ def session(
         builder = builder.config("spark.driver.extraJavaOptions", f"-Xss4m {collector} {class_data} {_quiet(settings.home)}")
     for key, value in options.items():
         builder = builder.config(key, value)
-    spark = builder.getOrCreate()
+    with _sigterm_left_to_python():
+        spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+_starting = threading.local()
+
+
+@contextmanager
+def _sigterm_left_to_python() -> Iterator[None]:
+    """A JVM started meanwhile ignores SIGTERM, as PySpark has it ignore SIGINT: systemd and `timeout` send it to all processes of a job,
+    and the batch in hand is finished with the JVM's help. It ends when this process does, as its standard input then ends."""
+    _starting.java = True
+    try:
+        yield
+    finally:
+        _starting.java = False
+
+
+def _in_what_was_forked() -> None:
+    if getattr(_starting, "java", False):  # nothing else is started meanwhile by this thread
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Java leaves alone what is ignored when it begins
+
+
+os.register_at_fork(after_in_child=_in_what_was_forked)
 
 
 def ended(spark: SparkSession, patience_s: float = 20.0) -> None:
