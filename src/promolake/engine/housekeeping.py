@@ -29,10 +29,11 @@ def compacted(delta: DeltaTable, table: Table, small_files: int) -> int:
     """Puts small files together when there are more than `small_files` of them; returns how many files there are less.
 
     An append-only table's rows stay in their order, and its streams are told that no data changed. An upserted table, which nobody
-    streams from, is put together by ranges of time, so that a file holds neighbouring windows and the newest are left alone.
+    streams from, is put together by ranges of time, so that a file holds neighbouring windows and the newest are left alone; one
+    without a time, of a row for each thing that stands somehow, is put together like the first.
     """
     before = len(delta.file_uris())
-    if table.written is Written.APPEND:
+    if table.written is Written.APPEND or not table.stats:
         sizes = pa.table(delta.get_add_actions(flatten=True))["size_bytes"].to_pylist()
         if sum(size < FILE_BYTES for size in sizes) > small_files:
             properties = WriterProperties(max_row_group_size=ROW_GROUP)
