@@ -122,3 +122,20 @@ def test_minutes_lately_touched_are_not_read_again(tmp_path: Path, monkeypatch: 
     minutes.take_in({"silver.events": rows(1)})
     monkeypatch.setattr(lake, "read", lambda *_: pytest.fail("silver was read"))
     assert ids(minutes.touched(BOTH[:1], {"silver.events": rows(1.5)})) == [["e1", "e1.5"]]
+
+
+def test_a_new_lake_is_not_read_while_all_it_holds_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lakehouse(tmp_path)
+    minutes, wanted = Minutes(lake, [metric(BOTH[0])]), []
+    whole = lake.read
+    monkeypatch.setattr(lake, "read", lambda *asked: wanted.append(asked) or whole(*asked))
+    for number, minute in enumerate((1, 90, 4, 1.5)):
+        new = {"silver.events": rows(minute)}
+        assert ids(minutes.touched(BOTH[:1], new)) == [["e1", "e1.5"] if minute == 1.5 else [f"e{minute}"]]
+        lake.append(EVENTS, new["silver.events"], Txn("scan", number))
+        minutes.take_in(new)
+    assert wanted == []
+    lake.append(EVENTS, rows(7), Txn("scan", 9))
+    minutes.take_in({"silver.events": rows(7)})  # asked for by nobody, so not kept
+    assert ids(minutes.touched(BOTH[:1], {"silver.events": rows(7.5)})) == [["e7", "e7.5"]]
+    assert len(wanted) == 1

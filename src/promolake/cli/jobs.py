@@ -26,6 +26,7 @@ def run(
 ) -> None:
     """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
     from promolake.alerts.watch import AlertWatch
+    from promolake.cli.advancing import advancing
     from promolake.cli.alerting import dispatching, sources
     from promolake.cli.lineage import jobs_of
     from promolake.cli.telling import telling
@@ -47,7 +48,9 @@ def run(
         spark = session(settings, f"promolake-{query}", say, standing_tasks=standing)
         runner = Runner(settings, bootstrap, spark, flows, query, say, watchers)
         jobs = jobs_of(flows, query, settings.lake, bootstrap, once)
-        with stopped_by_signals(runner.stop), telling(settings.lineage.to, jobs, say, settings.lineage_marks):
+        topics = [flow.topic.name for flow in flows.ingests] if once else []
+        progress = advancing(settings.checkpoint(query), bootstrap, topics, say) if topics else nullcontext()
+        with stopped_by_signals(runner.stop), telling(settings.lineage.to, jobs, say, settings.lineage_marks), progress:
             try:
                 runner.run(once)
             finally:

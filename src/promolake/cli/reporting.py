@@ -103,13 +103,10 @@ def forwards(lake: Lakehouse) -> list[ForwardReport]:
 
 
 def _read_up_to(home: Path) -> dict[tuple[str, int], int]:
-    """Where the finished batches of all queries end: after their last record, and after the markers of transactions that follow it."""
+    """Where the finished batches of all queries end."""
     found: dict[tuple[str, int], int] = {}
     for folder in (home / "checkpoints").glob("*"):
-        log = QueryLog(folder)
-        planned = log.offsets.get(log.last_done)
-        for topic, partitions in ((planned and planned.ends) or {}).items():
-            found |= {(topic, int(partition)): end for partition, end in partitions.items()}
+        found |= QueryLog(folder).read_up_to
     return found
 
 

@@ -72,7 +72,9 @@ class _Kept:
             return pa.concat_tables([*(part for minute in wanted for part in self._rows.get(minute, ())), _within(new, minutes)])
 
     def _load(self, missing: list[datetime], new: pa.Table) -> None:
-        if not missing:
+        if self._has_all is None:
+            self._has_all = self._lake.version(self._table) == 0  # not a row was ever written
+        if not missing or self._has_all:
             return
         found = self._lake.read(self._table, self._columns, time_ranges("event_time", joined_up([(m, m + _MINUTE) for m in missing])))
         found = _within(found, pa.array(missing, pa.timestamp("us", "UTC")))  # far apart minutes are read as one range
@@ -80,7 +82,9 @@ class _Kept:
 
     def take_in(self, new: pa.Table) -> None:
         with self._alone:
-            self._keep(_within(new.select(self._columns), pa.array(list(self._touched), pa.timestamp("us", "UTC"))))
+            ours = _within(new.select(self._columns), pa.array(list(self._touched), pa.timestamp("us", "UTC")))
+            self._has_all = self._has_all and ours.num_rows == new.num_rows
+            self._keep(ours)
             if sum(part.num_rows for parts in self._rows.values() for part in parts) > MAX_ROWS:
                 self._let_go()
 
@@ -93,6 +97,7 @@ class _Kept:
 
     def _let_go(self) -> None:
         """Half of what may be kept goes, so that it does not come to this in every batch."""
+        self._has_all = False
         left = 0
         for minute in sorted(self._touched, key=self._touched.__getitem__, reverse=True):
             left += sum(part.num_rows for part in self._rows.get(minute, ()))
@@ -105,6 +110,7 @@ class _Kept:
             self._rows: dict[datetime, list[pa.Table]] = {}  # by minute, and there by batch
             self._touched: dict[datetime, int] = {}  # minute -> the turn it was last asked for
             self._turn = 0
+            self._has_all: bool | None = None  # whether silver has no row that is not kept, as in a new lake for a while
 
 
 def _minute(rows: pa.Table) -> pa.ChunkedArray:

@@ -59,6 +59,14 @@ class QueryLog:
         """The newest batch that was finished, -1 when none."""
         return max(self.commits, default=-1)
 
+    @property
+    def read_up_to(self) -> dict[tuple[str, int], int]:
+        """Where the finished batches end, by topic and partition: after their last record, and after the markers of transactions that
+        follow it."""
+        planned = self.offsets.get(self.last_done)
+        ends = (planned and planned.ends) or {}
+        return {(topic, int(partition)): end for topic, partitions in ends.items() for partition, end in partitions.items()}
+
     def offsets_file(self, number: int) -> Path:
         return self.folder / "offsets" / str(number)
 

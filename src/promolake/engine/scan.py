@@ -202,16 +202,17 @@ class Scan:
         return {flow.table.name: fates(parsed[flow.table.name], flow, self._seen[flow.table.name]) for flow in self._ingests}
 
     def commit(self, found: dict[str, Fates], late: dict[str, pa.Table], app: str, batch_id: int) -> dict[str, list[datetime]]:
-        """Commits all tables but the ledger, side by side, what people look at first. The others do not wait for one that fails; then
+        """Commits all tables but the ledger, side by side: the topics' while Spark computes gold. None waits for one that fails; then
         Failure names them all. Returns the minutes (UTC) that changed, by gold table."""
         valid = {name: one.valid for name, one in found.items()}
         work: dict[str, Future[list[datetime]] | Future[None]] = {}
         causes: dict[str, BaseException] = {}
-        rows = self._computed(valid, causes)
-        for table in [metric.table for metric in self._metrics if metric.table.short in rows]:
-            work[table.name] = self._pool.submit(self._commit_metric, table, rows[table.short], app, batch_id)
+        inputs = self._inputs(valid, causes)
         for flow in self._ingests:
             work[flow.table.name] = self._pool.submit(self._commit_topic, flow, found[flow.table.name], app, batch_id)
+        rows = self._computed(inputs, causes)
+        for table in [metric.table for metric in self._metrics if metric.table.short in rows]:
+            work[table.name] = self._pool.submit(self._commit_metric, table, rows[table.short], app, batch_id)
         for forward, forwarder in self._forwards:
             work[f"{self.name}:{forward.name}"] = self._pool.submit(forwarder.send, valid[forward.reads.name], self.name, app, batch_id)
         changed: dict[str, list[datetime]] = {}
@@ -233,19 +234,24 @@ class Scan:
             self._lake.append(table, rows, _txn(app, table, batch_id))
         self._seen[flow.table.name].remember(found.valid)
 
-    def _computed(self, valid: Mapping[str, pa.Table], causes: dict[str, BaseException]) -> dict[str, pa.Table]:
-        """The rows of every metric that a new row touches, by its short name; what cannot be computed is put among the causes."""
-        tables = {metric.table.short: metric.table.name for metric in self._metrics}
+    def _inputs(self, valid: Mapping[str, pa.Table], causes: dict[str, BaseException]) -> dict[str, list[pa.Table]]:
+        """What every metric that a new row touches is computed from, by its short name; what cannot be read is put among the causes."""
+        touched = [metric for metric in self._metrics if any(valid[reads.table.name].num_rows for reads in metric.reads)]
+        reading = {metric.table: self._pool.submit(self._rows_for, metric, valid) for metric in touched}
         inputs: dict[str, list[pa.Table]] = {}
-        for metric in self._metrics:
-            if any(valid[reads.table.name].num_rows for reads in metric.reads):
-                try:
-                    inputs[metric.table.short] = _read(metric, self._rows_for(metric, valid))
-                except Exception as error:
-                    causes[metric.table.name] = error
+        for table, future in reading.items():
+            try:
+                inputs[table.short] = future.result()
+            except Exception as error:
+                causes[table.name] = error
+        return inputs
+
+    def _computed(self, inputs: Mapping[str, list[pa.Table]], causes: dict[str, BaseException]) -> dict[str, pa.Table]:
+        """The metrics' rows, by their short names; what cannot be computed is put among the causes."""
+        tables = {metric.table.short: metric.table.name for metric in self._metrics}
         try:
             return self._gold.run(inputs)
-        except Exception:
+        except Exception as failed:
             rows = {}
             for name, given in inputs.items():
                 try:
@@ -253,13 +259,14 @@ class Scan:
                 except Exception as error:
                     causes[tables[name]] = error
             if len(rows) == len(inputs):  # none of them is to blame
-                raise
+                causes[self.name] = failed
+                return {}
             return rows
 
     def _rows_for(self, metric: Metric, valid: Mapping[str, pa.Table]) -> list[pa.Table]:
         if metric.table.written is Written.REPLACE:
-            return self._minutes.touched(metric.reads, valid)
-        return [valid[reads.table.name] for reads in metric.reads]
+            return _read(metric, self._minutes.touched(metric.reads, valid))
+        return _read(metric, [valid[reads.table.name] for reads in metric.reads])
 
     def _commit_metric(self, table: Table, rows: pa.Table, app: str, batch_id: int) -> list[datetime]:
         self._lake.upsert(table, rows, _txn(app, table, batch_id))

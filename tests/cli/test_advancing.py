@@ -1,0 +1,80 @@
+"""A run that takes all there is says how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from promolake.cli import advancing as module
+from promolake.cli.advancing import advancing
+from promolake.engine import kafka
+from promolake.engine.query_log import QueryLog
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SAY_EVERY_SECONDS", 0.05)
+
+
+@pytest.fixture
+def topic(bootstrap: str) -> str:
+    """One partition with 12 records."""
+    name = f"advancing-{uuid4().hex}"
+    kafka.ensure_topics(bootstrap, [name], partitions=1)
+    producer = kafka.producer(bootstrap)
+    for n in range(12):
+        producer.send(name, b"%d" % n)
+    producer.close()
+    return name
+
+
+def finished(checkpoint: Path, batch: int, topic: str, end: int) -> None:
+    log = QueryLog(checkpoint)
+    log.write_planned(batch, {topic: {"0": end}}, 0, None)
+    log.write_done(batch)
+
+
+def test_it_says_how_many_of_what_was_there_the_finished_batches_have_taken(
+    bootstrap: str, topic: str, tmp_path: Path, until: Callable[..., None]
+) -> None:
+    said: list[str] = []
+    finished(tmp_path, 0, topic, 2)  # by the run before
+    with advancing(tmp_path, bootstrap, [topic], said.append):
+        until(lambda: "0 of 10 records taken" in said)
+        finished(tmp_path, 1, topic, 5)
+        until(lambda: "3 of 10 records taken" in said)
+        QueryLog(tmp_path).write_planned(2, {topic: {"0": 12}}, 0, None)
+        count = len(said)
+        until(lambda: len(said) > count + 1)
+        assert said[-1] == "3 of 10 records taken", "a batch in hand is not taken"
+        QueryLog(tmp_path).write_done(2)
+        until(lambda: said[-1] == "10 of 10 records taken")
+        count = len(said)
+    assert len(said) == count
+
+
+def test_nothing_to_take_is_not_worth_a_word(bootstrap: str, topic: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    finished(tmp_path, 0, topic, 12)
+    with advancing(tmp_path, bootstrap, [topic], said.append):
+        next(thread for thread in module.threading.enumerate() if thread.name == "advancing").join(10)
+    assert said == []
+
+
+def test_without_a_broker_it_is_silent_and_ends_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, said = [], []
+
+    def away(*of: object) -> None:
+        asked.append(of)
+        raise kafka.away("nowhere:9092")
+
+    monkeypatch.setattr(kafka, "first_offsets", away)
+    with advancing(tmp_path, "nowhere:9092", ["topic"], said.append):
+        while len(asked) < 2:
+            pass
+    assert said == []
