@@ -21,6 +21,7 @@ from promolake.engine.lakehouse import Lakehouse, Txn
 from promolake.engine.ledger import FORWARDS, LEDGER
 from promolake.engine.lock import writing
 from promolake.gold.sales_per_product_per_minute import TABLE as SALES
+from promolake.hallway import HALLWAY
 from promolake.sources import TOPICS
 
 MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
@@ -54,6 +55,12 @@ def test_every_command_has_help_that_begins_with_a_sentence(command: tuple[str, 
     shown = [line.strip(" │") for line in capsys.readouterr().out.splitlines()]
     usage = next(n for n, line in enumerate(shown) if line.startswith("Usage:"))
     assert next(line for line in shown[usage + 1 :] if line).rstrip()[-1] in ".):" or "." in " ".join(shown[usage + 1 :])
+
+
+def test_into_a_pipe_names_are_printed_whole(promolake) -> None:
+    answer = promolake("tables")
+    assert [table.name for table in HALLWAY.tables if f" {table.name} " not in answer.out] == []
+    assert "…" not in answer.out
 
 
 def test_a_command_that_does_not_exist_is_a_usage_error(promolake) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +23,8 @@ app = typer.Typer(
 )
 local = typer.Typer(help="The embedded Kafka broker of a home, alone.", no_args_is_help=True)
 app.add_typer(local, name="local")
-out = Console(highlight=False)
+# Into a pipe or a file Rich prints 80 columns, and cuts names to fit; what is read by a program or searched has them whole.
+out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 err = Console(stderr=True, highlight=False)
 
 

@@ -6,6 +6,7 @@ anew by `promolake rebuild silver...` after a rule has changed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import pyarrow as pa
@@ -93,28 +94,24 @@ def readmitted(entries_: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=entries_.schema)
 
 
-def recounted(topic: str, booked: pa.Table, valid: pa.Table, quarantined: pa.Table, batch_id: int, at: datetime) -> pa.Table:
-    """Corrections that make the books of a topic (`booked`: its rows of the ledger) agree with rebuilt tables, which are given by the
-    `partition` and `offset` of each row; none where they agree. Nothing was read, so what is neither valid nor quarantined now is a
-    duplicate. Rows beyond the last offset in the books belong to a batch that has yet to be finished, and to be booked by it."""
+def recounted(topic: str, booked: pa.Table, held: Mapping[str, Callable[[int, int], int]], batch_id: int, at: datetime) -> pa.Table:
+    """Corrections that make the books of a topic (`booked`: its rows of the ledger) agree with rebuilt tables; none where they agree.
+
+    `held` says how many rows of a partition, up to an offset, are `valid` now, and how many `quarantined`. Nothing was read, so what is
+    neither is a duplicate. Rows beyond the last offset in the books belong to a batch that has yet to be finished, and to be booked by it.
+    """
     sums = booked.group_by("partition").aggregate(
         [("valid_count", "sum"), ("quarantined_count", "sum"), ("first_offset", "min"), ("last_offset", "max")]
     )
     rows = []
     for entry in sums.to_pylist():
-        now = {"valid": _booked(valid, entry), "quarantined": _booked(quarantined, entry)}
-        more = {fate: count - entry[f"{fate}_count_sum"] for fate, count in now.items()}
+        more = {fate: rows_of(entry["partition"], entry["last_offset_max"]) - entry[f"{fate}_count_sum"] for fate, rows_of in held.items()}
         if any(more.values()):
             counts = {f"{fate}_count": count for fate, count in more.items()} | {"duplicate_count": -sum(more.values())}
             place = {"first_offset": entry["first_offset_min"], "last_offset": entry["last_offset_max"], "partition": entry["partition"]}
             who = {"query": REBUILD, "batch_id": batch_id, "topic": topic, "ingested_at": at}
             rows.append(who | place | counts | {"read_count": 0, "late_count": 0})
     return pa.Table.from_pylist(rows, schema=arrow_schema(LEDGER))
-
-
-def _booked(rows: pa.Table, entry: dict) -> int:
-    is_in = pc.and_(pc.equal(rows["partition"], entry["partition"]), pc.less_equal(rows["offset"], entry["last_offset_max"]))
-    return pc.sum(is_in).as_py() or 0
 
 
 def _counts(rows: pa.Table) -> dict[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -62,10 +63,13 @@ class Rebuilder:
         books = self._lake.read(LEDGER, LEDGER.column_names)
         number = pc.max(books.filter(pc.equal(books["query"], ledger.REBUILD))["batch_id"]).as_py()
         number = 0 if number is None else number + 1
-        now = (self._lake.read(table, ["partition", "offset"]) for table in (flow.table, flow.quarantine))
+        held = {"valid": partial(self._rows_of, flow.table), "quarantined": partial(self._rows_of, flow.quarantine)}
         ours = books.filter(pc.equal(books["topic"], flow.topic.name))
-        rows = ledger.recounted(flow.topic.name, ours, *now, number, datetime.now(UTC))
+        rows = ledger.recounted(flow.topic.name, ours, held, number, datetime.now(UTC))
         self._lake.append(LEDGER, rows, Txn(f"{ledger.REBUILD}:{LEDGER.name}", number))
+
+    def _rows_of(self, table: Table, partition: int, last: int) -> int:
+        return self._lake.figures(table, "count(*) AS n", f'"partition" = {partition} AND "offset" <= {last}')["n"]
 
     def silver(self, flow: Ingest) -> DataFrame:
         """The entity's rows as bronze gives them: valid, and of each id and UTC date the first that came."""
