@@ -13,9 +13,10 @@ from pyspark.sql import SparkSession
 from promolake.core.flow import Ingest
 from promolake.engine import parsing, prepared
 from promolake.engine.arrow import arrow_schema
-from promolake.engine.parsing import FEW, Parser, _beside
+from promolake.engine.parsing import Parser, _beside
 from promolake.hallway import HALLWAY
 
+FEW = 500
 NOW = datetime(2026, 11, 11, 12, tzinfo=UTC)
 
 
@@ -32,6 +33,7 @@ def test_shares_of_a_kept_plan_answer_as_one_plan_made_for_it_does(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a cluster, whose executors do not see the driver's files."""
+    monkeypatch.setattr(parsing, "FEW", FEW)
     flows = HALLWAY.ingests[2:4]
     given = {flow.table.name: records(flow, FEW) for flow in flows}
     shared = Parser(spark, tmp_path / "kept", flows, b"key")

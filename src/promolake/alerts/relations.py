@@ -19,7 +19,7 @@ from promolake.core.table import Column, Table
 MINUTE = timedelta(minutes=1)
 AS_OF = "as_of"
 
-Read = Callable[[Table, Iterable[str], datetime, datetime], pa.Table]
+Read = Callable[[Table, tuple[str, ...], datetime, datetime], pa.Table]
 """The rows of a table, these columns, from one minute until before another (UTC)."""
 
 _ONES = {"string": "'x'", "timestamp": "TIMESTAMPTZ '2000-01-01 00:00:00Z'", "boolean": "true", "binary": "'x'::BLOB"}
@@ -80,7 +80,7 @@ def stood(view: View, over: timedelta, minutes: Sequence[datetime], read: Read) 
     """The rows of a view as it stood at the end of each minute (UTC, in order)."""
     with _planner((*view.reads, *view.later)) as asking:
         for table in view.reads:
-            named = [name for name in table.column_names if re.search(rf"\b{name}\b", view.text) or name == time_column(table)]
+            named = tuple(name for name in table.column_names if re.search(rf"\b{name}\b", view.text) or name == time_column(table))
             asking.register("rows", read(table, named, minutes[0] + MINUTE - over, minutes[-1] + MINUTE))
             asking.execute(f"INSERT INTO {table.name} BY NAME SELECT * FROM rows")
             asking.unregister("rows")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +124,10 @@ class AlertWatch:
 
 
 def rows_of(lake: Lake) -> Rows:
-    """Reads the rows a rule asks for from the lake."""
+    """Reads the rows a rule asks for from the lake; what several rules ask for, once."""
 
-    def read(table: Table, columns: Iterable[str], low: datetime, high: datetime) -> pa.Table:
+    @lru_cache(maxsize=8)  # a look asks for few; a back-test goes on for long
+    def read(table: Table, columns: tuple[str, ...], low: datetime, high: datetime) -> pa.Table:
         when = time_column(table)
         return lake.read(table, columns, f"{when} >= '{low.isoformat()}' AND {when} < '{high.isoformat()}'")
 

@@ -16,7 +16,7 @@ from promolake.core.flow import Ingest
 from promolake.engine.prepared import Part, Prepared, keeps_plans
 from promolake.silver.entity import ROW, VIOLATIONS, parsed
 
-FEW = 500  # records that a second task would take longer for than it saves
+FEW = 3_000  # records that a second task costs more for than it saves: to begin one takes as much as two thousand records
 _POSITION = ("partition", "offset")
 
 
