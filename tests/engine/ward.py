@@ -33,6 +33,7 @@ assert (SALES.written, FUNNEL.written) == (Written.ACCUMULATE, Written.REPLACE)
 ATTRIBUTED = FLOWS.joins[0].table
 ORDERS = next(flow for flow in FLOWS.ingests if flow.topic.name == "shop.orders")
 VIEWS = next(flow for flow in FLOWS.ingests if flow.topic.name == "shop.views")
+FED = [ORDERS.bronze, ORDERS.table, VIEWS.bronze, VIEWS.table, SALES, FUNNEL, LEDGER]
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,15 @@ def opened(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
     days.sent(bootstrap, 25, seed=11)
     healthy = Patient(tmp_path_factory.mktemp("ward") / "healthy", bootstrap, spark)
     healthy.run_on()
-    assert healthy.checkpoint().last >= 2, "too few batches to damage"
+    last = healthy.checkpoint().last
+    assert last >= 2, "too few batches to damage"
+    # One batch more with something for every table, so that the newest commit of each is the last batch's: which records came to be in
+    # the last of the batches before depends on the partitions they went to.
+    days.sent(bootstrap, 6, seed=13)
+    versions = {table.name: healthy.lake.version(table) for table in FED}
+    healthy.run_on()
+    assert healthy.checkpoint().last == last + 1
+    assert [table.name for table in FED if healthy.lake.version(table) == versions[table.name]] == []
     days.sent(bootstrap, 10, seed=12)
     whole = tmp_path_factory.mktemp("ward") / "whole"
     shutil.copytree(healthy.home, whole)
