@@ -58,15 +58,17 @@ def test_it_says_how_many_of_what_was_there_the_finished_batches_have_taken(
     assert len(said) == count
 
 
-def test_nothing_to_take_is_not_worth_a_word(bootstrap: str, topic: str, tmp_path: Path) -> None:
+def test_nothing_to_take_is_not_worth_a_word(bootstrap: str, topic: str, tmp_path: Path, until: Callable[..., None]) -> None:
     said: list[str] = []
     finished(tmp_path, 0, topic, 12)
     with advancing(tmp_path, bootstrap, [topic], said.append):
-        next(thread for thread in module.threading.enumerate() if thread.name == "advancing").join(10)
+        until(lambda: all(thread.name != "advancing" for thread in module.threading.enumerate()))
     assert said == []
 
 
-def test_without_a_broker_it_is_silent_and_ends_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_broker_it_is_silent_and_ends_when_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
     asked, said = [], []
 
     def away(*of: object) -> None:
@@ -75,6 +77,5 @@ def test_without_a_broker_it_is_silent_and_ends_when_told(tmp_path: Path, monkey
 
     monkeypatch.setattr(kafka, "first_offsets", away)
     with advancing(tmp_path, "nowhere:9092", ["topic"], said.append):
-        while len(asked) < 2:
-            pass
+        until(lambda: len(asked) > 1)
     assert said == []

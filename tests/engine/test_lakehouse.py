@@ -355,7 +355,7 @@ def test_a_handle_used_for_long_is_opened_anew_and_nothing_is_lost(lake: Lakehou
     for number in range(2 * COMMITS_OF_A_HANDLE + 3):
         assert lake.append(EVENTS, events((f"e{number}", number, "shelf")), Txn("scan", number)) is True
         assert lake.append(EVENTS, events((f"e{number}", number, "shelf")), Txn("scan", number)) is False
-    assert lake._commits[EVENTS.name] == 3
+    assert lake._age(EVENTS) == 3
     found = lake.read(EVENTS, ["event_id"])["event_id"].to_pylist()
     assert len(found) == len(set(found)) == 2 * COMMITS_OF_A_HANDLE + 3
 

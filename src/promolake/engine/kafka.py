@@ -106,12 +106,17 @@ def first_offsets(bootstrap: str, topics: Iterable[str], timeout_ms: int = ANSWE
 
 def _offsets(bootstrap: str, topics: Iterable[str], spec: OffsetSpec, timeout_ms: int) -> dict[tuple[str, int], int]:
     with _admin(bootstrap, timeout_ms) as admin:
-        wanted = {
-            TopicPartition(topic["name"], partition["partition_index"]): spec
-            for topic in admin.describe_topics(list(topics))
-            for partition in topic["partitions"]
-        }
-        found = admin.list_partition_offsets(wanted) if wanted else {}
+        try:
+            wanted = {
+                TopicPartition(topic["name"], partition["partition_index"]): spec
+                for topic in admin.describe_topics(list(topics))
+                for partition in topic["partitions"]
+            }
+            found = admin.list_partition_offsets(wanted) if wanted else {}
+        except KafkaError as problem:
+            if problem.retriable:  # it went away between two answers
+                raise away(bootstrap) from problem
+            raise
     return {(place.topic, place.partition): at.offset for place, at in found.items()}
 
 

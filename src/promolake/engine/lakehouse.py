@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from promolake.engine.lock import turn
 WINDOW = "window_start"
 KNOWN = "known"  # the commit of an upsert's rows of windows the table already reached
 CHECKPOINT_EVERY = 20  # commits between Delta log checkpoints: who opens the table replays at most that many small files
-COMMITS_OF_A_HANDLE = CHECKPOINT_EVERY  # then it is opened anew: each of its commits makes the next slower
+COMMITS_OF_A_HANDLE = CHECKPOINT_EVERY  # then it is opened anew: each commit it knows makes the next slower
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Lakehouse:
         self._spark_above = spark_above
         self._open: dict[str, DeltaTable] = {}
         self._newest: dict[str, datetime] = {}
-        self._commits: Counter[str] = Counter()  # made by the handle in hand
+        self._opened_at: dict[str, int] = {}  # the version at which the handle in hand was opened
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -124,7 +123,7 @@ class Lakehouse:
     def _in_hand(self, table: Table) -> DeltaTable:
         """The table as it stands, whoever wrote to it. To look for the next commit's file takes a hundredth of asking delta-rs."""
         try:
-            if table.name not in self._open or self._commits[table.name] >= COMMITS_OF_A_HANDLE:
+            if table.name not in self._open or self._age(table) >= COMMITS_OF_A_HANDLE:
                 self._opened(table)
             elif has_more(Path(self.path(table)), self._open[table.name].version()):
                 self._open[table.name].update_incremental()
@@ -135,7 +134,11 @@ class Lakehouse:
 
     def _opened(self, table: Table) -> None:
         self._open[table.name] = DeltaTable(self.path(table))
-        self._commits[table.name] = 0
+        self._opened_at[table.name] = self._open[table.name].version()
+
+    def _age(self, table: Table) -> int:
+        """How many commits the handle in hand has made or taken in."""
+        return self._open[table.name].version() - self._opened_at[table.name]
 
     # --- writing ---------------------------------------------------------------------------------------------------------------
 
@@ -148,7 +151,6 @@ class Lakehouse:
             if rows.num_rows > self._spark_above:
                 self._append_by_spark(table, rows, txn)
             else:
-                self._commits[table.name] += 1
                 write_deltalake(delta, conformed(rows, table), mode="append", commit_properties=_properties(txn))
             return True
 
@@ -171,7 +173,6 @@ class Lakehouse:
                 if not _seen(delta, merging):
                     self._merge(table, delta, known, merging)
             if newer.num_rows:
-                self._commits[table.name] += 1
                 write_deltalake(delta, newer, mode="append", commit_properties=_properties(txn))
                 self._newest[table.name] = pc.max(newer[WINDOW]).as_py()
             return True
@@ -189,7 +190,6 @@ class Lakehouse:
             closing.enter_context(self._turn(table))
             delta = self._in_hand(table)
             self._newest.pop(table.name, None)
-            self._commits[table.name] += 1
             write_deltalake(delta, new, mode="overwrite", predicate=where or None, commit_properties=properties)
 
     @contextmanager
@@ -230,7 +230,6 @@ class Lakehouse:
         on += "".join(
             f" AND t.{name} >= {sql_time(pc.min(rows[name]))} AND t.{name} <= {sql_time(pc.max(rows[name]))}" for name in table.stats
         )
-        self._commits[table.name] += 1
         merge = delta.merge(rows, on, source_alias="s", target_alias="t", commit_properties=_properties(txn))
         merge.when_matched_update(_updates(table)).when_not_matched_insert_all().execute()
 
