@@ -29,8 +29,8 @@ _SESSION = {
     "spark.python.unix.domain.socket.enabled": "true",  # between the JVM and Python, TCP waits 40 ms for each acknowledgement
     "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|credential|jaas|hmac|sign|webhook|api[.]?key|salt|dsn|pseudonym",
 }
-# Java's second compiler took more than half of a promotion's first minutes: it compiles a method run 5,000 times, with all it calls. These
-# let it wait for four times that, and put less into each.
+# Java's compilers took more than half of the JVM's time in a run's first minutes. The second one takes a method that has run 5,000 times,
+# with all it calls: this lets it wait for four times as many, and puts less into each (DECISIONS.md).
 _COMPILING = (
     "-XX:Tier4InvocationThreshold=20000 -XX:Tier4MinInvocationThreshold=2400 -XX:Tier4CompileThreshold=60000 "
     "-XX:MaxInlineLevel=9 -XX:FreqInlineSize=150 -XX:InlineSmallCode=1200"
