@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -58,7 +58,7 @@ def evaluated(
     early = {newest} if rule.early and newest in changed else set()
     wanted = sorted(todo) + sorted(early)
     states, transitions = dict(standing.states), []
-    found = _found(rule, file, table, wanted, rows, samples)
+    found = _found(rule, file, table, wanted, states, rows, samples)
     for minute in wanted:
         in_minute = {sample.labels: sample for sample in found.get(minute, ())}
         if not states and not any(sample.hot for sample in in_minute.values()):
@@ -71,17 +71,25 @@ def evaluated(
 
 
 def _found(
-    rule: Rule, file: AlertsFile, table: Table, minutes: list[datetime], rows: Rows, samples: Samples
+    rule: Rule, file: AlertsFile, table: Table, minutes: list[datetime], known: Collection[Labels], rows: Rows, samples: Samples
 ) -> Mapping[datetime, list[Sample]]:
-    found: dict[datetime, list[Sample]] = {}
+    """By minute the samples that are hot, or whose labels are known or were hot in another of the minutes."""
     if not minutes:
-        return found
+        return {}
     taken = rows(rule, table, minutes)
-    for phase in {file.phase(minute) for minute in minutes}:
-        ours = [minute for minute in minutes if file.phase(minute) == phase]
-        for sample in samples.of(rule, rule.in_phase(phase), table, taken, ours):
-            found.setdefault(sample.window, []).append(sample)
-    return found
+    of_phases = [(phase, [minute for minute in minutes if file.phase(minute) == phase]) for phase in {*map(file.phase, minutes)}]
+
+    def asked(known: Collection[Labels]) -> list[Sample]:
+        return [sample for phase, ours in of_phases for sample in samples.of(rule, rule.in_phase(phase), table, taken, ours, known)]
+
+    found = asked(known)
+    hot = {sample.labels for sample in found}
+    if len(minutes) > 1 and not hot <= {*known}:
+        found = asked(hot | {*known})
+    in_minute: dict[datetime, list[Sample]] = {}
+    for sample in found:
+        in_minute.setdefault(sample.window, []).append(sample)
+    return in_minute
 
 
 def _transition(rule: Rule, table: Table, change: Change) -> Transition:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -46,31 +46,43 @@ class Samples:
     def close(self) -> None:
         self._duckdb.close()
 
-    def of(self, rule: Rule, condition: Condition, table: Table, rows: pa.Table, minutes: Iterable[datetime]) -> list[Sample]:
-        """The samples of the minutes (UTC). `rows` has the table's rows of them and of what `reach` adds before."""
-        wanted = list(minutes)
-        if not wanted:
+    def of(
+        self,
+        rule: Rule,
+        condition: Condition,
+        table: Table,
+        rows: pa.Table,
+        minutes: Iterable[datetime],
+        known: Collection[Labels] | None = None,
+    ) -> list[Sample]:
+        """The samples of the minutes (UTC). `rows` has the table's rows of them and of what `reach` adds before.
+
+        With `known`, only those that are hot or have one of these labels: of thousands of addresses few ever are.
+        """
+        wanted: dict[str, list[Any]] = {"minutes": list(minutes)}
+        if not wanted["minutes"]:
             return []
+        asked = _sql(rule, condition, table)
+        if known is not None:
+            asked += f" AND (hot OR {_labels(rule)} IN (SELECT unnest($known::VARCHAR[][])))"
+            wanted["known"] = [list(labels) for labels in known]
         self._duckdb.register("rows", rows)
-        self._duckdb.register("minutes", pa.table({"minute": pa.array(wanted, pa.timestamp("us", "UTC"))}))
         try:
-            found = self._duckdb.sql(_sql(rule, condition, table)).to_arrow_table()
+            found = self._duckdb.execute(asked, wanted).fetchall()
         finally:
             self._duckdb.unregister("rows")
-            self._duckdb.unregister("minutes")
-        return [_sample(row, rule) for row in found.to_pylist()]
+        return [Sample(datetime.fromtimestamp(w, UTC), tuple(labels), *judged) for w, labels, *judged in found]
 
     def check(self, rule: Rule, table: Table) -> None:
         """Raises SettingsError when the rule, or its SQL in any phase, does not fit the table."""
         _check_kind(rule, table)
         self._duckdb.execute(f"CREATE OR REPLACE TABLE rows ({ddl(table)})")
         self._duckdb.execute("INSERT INTO rows DEFAULT VALUES")  # some SQL is found wrong only when it meets a row
-        self._duckdb.execute("CREATE OR REPLACE TABLE minutes (minute TIMESTAMPTZ)")
         try:
             if unknown := {*rule.by} - {*table.column_names}:
                 raise duckdb.BinderException(f"{', '.join(sorted(unknown))} is no column")
             for phase in (None, *rule.phases):
-                self._duckdb.execute(_sql(rule, rule.in_phase(phase), table)).fetchall()
+                self._duckdb.execute(_sql(rule, rule.in_phase(phase), table), {"minutes": []}).fetchall()
         except duckdb.Error as error:
             said = str(error).splitlines()[0].replace("rows", table.name)
             columns = f"Columns of {table.name}: {', '.join(table.column_names)}."
@@ -78,7 +90,7 @@ class Samples:
                 columns += f" What {', '.join(one.name for one in table.later)} adds comes too late for a rule."
             raise SettingsError(f"{rule.alert}: {said}.", columns) from None
         finally:
-            self._duckdb.execute("DROP TABLE IF EXISTS rows; DROP TABLE IF EXISTS minutes")
+            self._duckdb.execute("DROP TABLE IF EXISTS rows")
 
 
 def _check_kind(rule: Rule, table: Table) -> None:
@@ -110,22 +122,33 @@ def rows_behind(rule: Rule, table: Table, labels: Labels, window: datetime) -> s
     return f"SELECT * FROM {rows} WHERE {' AND '.join(conditions)}"
 
 
+def _labels(rule: Rule) -> str:
+    texts = [f"coalesce(\"{name}\"::VARCHAR, '')" for name in rule.by]
+    return f"[{', '.join(texts)}]::VARCHAR[]"
+
+
 def _sql(rule: Rule, condition: Condition, table: Table) -> str:
     by = [f'"{name}"' for name in rule.by]
     window = f"date_trunc('minute', {time_column(table)})"
     where = f"WHERE ({rule.where})" if rule.where else ""
-    keys = ", ".join(['"w"', *by])
-    labels = "".join(f", {name}" for name in by)
+    columns = "".join(f", {name}" for name in by)
+    # None and the empty text are one label.
+    texts = {f'"{column.name}"' for column in table.columns if column.type == "string"}
+    named = "".join(f", coalesce({name}, '') AS {name}" if name in texts else f", {name}" for name in by)
+    keys = ", ".join(str(n) for n in range(1, len(by) + 2))
+    minutes = "minutes AS (SELECT unnest($minutes::TIMESTAMPTZ[]) AS minute)"
+    found = f"SELECT epoch(w), {_labels(rule)}, value, hot, cool FROM judged"
     if rule.no_data:
         silent = f"INTERVAL {int(rule.no_data.total_seconds())} SECOND"
         seen = f"INTERVAL {int(reach(rule).total_seconds())} SECOND"
-        grouped = f"GROUP BY {', '.join(['m.minute', *by])}"
         return (
-            f"WITH seen AS (SELECT DISTINCT {window} AS w{labels} FROM rows {where}) "
-            f"SELECT m.minute AS w{labels}, date_diff('second', max(w), m.minute) AS value, max(w) <= m.minute - {silent} AS hot, "
-            f"max(w) > m.minute - {silent} AS cool FROM minutes m JOIN seen ON w <= m.minute AND w > m.minute - {seen} {grouped}"
+            f"WITH {minutes}, seen AS (SELECT DISTINCT {window} AS w{named} FROM rows {where}), "
+            f"judged AS (SELECT m.minute AS w{columns}, date_diff('second', max(seen.w), m.minute)::DOUBLE AS value, "
+            f"max(seen.w) <= m.minute - {silent} AS hot, max(seen.w) > m.minute - {silent} AS cool FROM minutes m "
+            f"JOIN seen ON seen.w <= m.minute AND seen.w > m.minute - {seen} GROUP BY {', '.join(['m.minute', *by])}) "
+            f"{found} WHERE true"
         )
-    sample = f"SELECT {window} AS w{labels}, CAST(({rule.value}) AS DOUBLE) AS value FROM rows {where} GROUP BY {keys}"
+    sample = f"SELECT {window} AS w{named}, CAST(({rule.value}) AS DOUBLE) AS value FROM rows {where} GROUP BY {keys}"
     baseline, spread, count = "NULL::DOUBLE", "NULL::DOUBLE", "0"
     if rule.baseline:
         partition = f"PARTITION BY {', '.join(by)} " if by else ""
@@ -135,13 +158,8 @@ def _sql(rule: Rule, condition: Condition, table: Table) -> str:
     hot = f"coalesce(({condition.expr}), false)"
     cool = f"coalesce(({condition.clear}), false)" if condition.clear else f"NOT {hot}"
     return (
-        f"WITH sample AS ({sample}), compared AS (SELECT *, {baseline} AS baseline, {spread} AS baseline_stddev, "
+        f"WITH {minutes}, sample AS ({sample}), compared AS (SELECT *, {baseline} AS baseline, {spread} AS baseline_stddev, "
         f"{count} AS baseline_count FROM sample), "
         f"judged AS (SELECT *, {hot} AS hot, {cool} AS cool FROM compared) "
-        f"SELECT w{labels}, value, hot, cool FROM judged WHERE w IN (SELECT minute FROM minutes)"
+        f"{found} WHERE w IN (SELECT minute FROM minutes)"
     )
-
-
-def _sample(row: dict[str, Any], rule: Rule) -> Sample:
-    labels = tuple("" if row[name] is None else str(row[name]) for name in rule.by)
-    return Sample(row["w"].astimezone(UTC), labels, row["value"], row["hot"], row["cool"])

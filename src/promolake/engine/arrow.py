@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pyarrow as pa
 
@@ -26,6 +27,7 @@ def arrow_type(ddl: str) -> pa.DataType:
     return pa.decimal128(int(decimal[1]), int(decimal[2])) if decimal else _SIMPLE[ddl]
 
 
+@cache  # each commit and each read asks for it
 def arrow_schema(table: Table) -> pa.Schema:
     """The table's columns in order, every one nullable, with its description."""
     return pa.schema([pa.field(c.name, arrow_type(c.type), metadata={"comment": c.description}) for c in table.columns])

@@ -97,7 +97,8 @@ class Lakehouse:
 
     def read(self, table: Table, columns: Iterable[str], where: str = "") -> pa.Table:
         """The columns of the rows that keep the condition (SQL over the table's columns); files are skipped by their statistics."""
-        schema = pa.schema([arrow_schema(table).field(name).remove_metadata() for name in columns])
+        whole = arrow_schema(table)
+        schema = pa.schema([whole.field(name).remove_metadata() for name in columns])
         found = self.batches(table, schema.names, where).read_all()
         return found.cast(schema)  # DataFusion answers in string views, which Arrow cannot filter by
 
