@@ -92,7 +92,9 @@ class Readmission:
         """The fates of the chosen rows; what still breaks a rule stays where it is, so it counts as nothing here."""
         rows = [_at(self._lake.read(flow.quarantine, flow.bronze.column_names), chosen[flow.quarantine.name]) for flow in self._ingests]
         found = self._scan.fates(pa.concat_tables(rows))
-        return {name: Fates(one.bronze.slice(0, 0), one.valid, one.quarantined.slice(0, 0), one.duplicate) for name, one in found.items()}
+        return {
+            name: Fates(one.bronze.slice(0, 0), one.valid, one.quarantined.slice(0, 0), one.duplicate) for name, one in found.items()
+        }
 
     def _correct_ledger(self, found: dict[str, Fates], late: dict[str, pa.Table], number: int) -> None:
         rows = []
