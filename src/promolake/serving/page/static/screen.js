@@ -20,8 +20,14 @@
   const compact = new Intl.NumberFormat(lang, { notation: "compact", maximumFractionDigits: 1 });
   const percent = new Intl.NumberFormat(lang, { style: "percent", maximumFractionDigits: 1 });
   const ratio = new Intl.NumberFormat(lang, { maximumFractionDigits: 2 });
-  const money = (amount, currency, digits = 0) =>
-    new Intl.NumberFormat(lang, { style: "currency", currency, currencyDisplay: "narrowSymbol", maximumFractionDigits: digits, minimumFractionDigits: digits }).format(amount);
+  const formats = new Map(); // to make one costs more than to draw the figure
+  function money(amount, currency, digits = 0) {
+    const key = currency + digits;
+    if (!formats.has(key)) {
+      formats.set(key, new Intl.NumberFormat(lang, { style: "currency", currency, currencyDisplay: "narrowSymbol", maximumFractionDigits: digits, minimumFractionDigits: digits }));
+    }
+    return formats.get(key).format(amount);
+  }
   const clock = (iso, seconds = false) => iso.slice(11, seconds ? 19 : 16);
   const now = () => Date.now() + offset;
 
@@ -52,20 +58,22 @@
   // --- tiles: each shows its rows inside `root` -----------------------------------------------------------------------------------
   const mainCurrency = () => shown.tiles.gmv.rows[0]?.currency;
 
-  const counter = { shows: 0, currency: "", frame: 0 };
+  // The total counts up in a few steps: drawn at every frame, it alone would cost a third of a core that the stream may need.
+  const STEPS = 8;
+  const STEP_MS = 75;
+  const counter = { shows: 0, currency: "", timer: 0 };
   function count(element, target, currency) {
-    cancelAnimationFrame(counter.frame);
+    clearTimeout(counter.timer);
     const from = counter.currency === currency ? counter.shows : target;
-    const began = performance.now();
-    const step = (time) => {
-      const done = calm.matches || document.hidden ? 1 : Math.min(1, (time - began) / 900);
+    const step = (n) => {
+      const done = calm.matches || document.hidden || from === target ? 1 : n / STEPS;
       counter.shows = done === 1 ? target : from + (target - from) * (1 - (1 - done) ** 3);
       element.textContent = money(counter.shows, currency);
-      if (done < 1) counter.frame = requestAnimationFrame(step);
+      if (done < 1) counter.timer = setTimeout(step, STEP_MS, n + 1);
     };
     counter.currency = currency;
     element.style.setProperty("--digits", money(target, currency).length);
-    step(began);
+    step(1);
   }
 
   const tiles = {
