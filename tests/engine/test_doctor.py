@@ -44,7 +44,7 @@ def test_a_home_in_which_nothing_has_run_yet_is_healthy(tmp_path: Path) -> None:
 
 
 def test_a_healthy_home_stays_so_when_it_is_run_on(ward: Ward, patient: Patient) -> None:
-    patient.run_on()
+    patient.run()
     assert patient.holds() == ward.whole
     assert patient.doctor().findings() == []
 
@@ -155,9 +155,9 @@ def test_without_the_mend_a_run_is_refused_and_would_be_silently_wrong(
     """The control: were nothing mended, the test above would fail."""
     damage(patient)
     with pytest.raises(DamageFound):
-        patient.run_on()
+        patient.run()
     monkeypatch.setattr(runner, "preflight", lambda *_: None)
-    patient.run_on()
+    patient.run()
     orders = patient.lake.read(ORDERS.bronze, ["offset"]).num_rows
     assert orders != len(ward.whole[ORDERS.bronze.name])
     if damage is checkpoint_lost:
@@ -211,7 +211,7 @@ def crashed(patient: Patient, faults: Faults, name: str) -> None:
     """The home after a batch of which one table was not written and `offsets` knows nothing."""
     faults.arm(name)
     with pytest.raises(FlowFailed):
-        patient.run_on()
+        patient.run()
     assert [table for table, _ in faults.fired] == [name]
     assert not patient.commits().exists()
     patient.offsets().unlink()

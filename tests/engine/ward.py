@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,7 @@ class Patient:
     home: Path
     bootstrap: str
     spark: SparkSession
+    went_on: dict[str, Path] = field(default_factory=dict)  # of all patients of the ward: what became of a home, by its bytes
 
     @property
     def lake(self) -> Lakehouse:
@@ -61,6 +63,27 @@ class Patient:
         preflight(self.home, self.home / "lake", HALLWAY, [SCAN, JOIN])
 
     def run_on(self) -> None:
+        """Runs on to the end of the topics. A run sees nothing but the home and the topics, which are the same for all patients: a home
+        that is mended to the byte as one before it becomes what that one became, without Spark."""
+        before = self.bytes()
+        if before in self.went_on:
+            shutil.rmtree(self.home)
+            shutil.copytree(self.went_on[before], self.home)
+            return
+        self.run()
+        self.went_on[before] = shutil.copytree(self.home, self.home.with_name("went on"))
+
+    def bytes(self) -> str:
+        """A digest of every file a run can read: all but what a doctor took away, and the locks."""
+        found = hashlib.sha256()
+        for file in sorted(one for one in self.home.rglob("*") if one.is_file()):
+            name = file.relative_to(self.home)
+            if name.parts[0] not in ("doctor", "locks"):
+                found.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        return found.hexdigest()
+
+    def run(self) -> None:
+        """As `run_on`, in any case by Spark."""
         days.run_once(days.settings_for(self.home, RECORDS), self.bootstrap, self.spark, FLOWS)
 
     def checkpoint(self, query: str = SCAN) -> QueryLog:
@@ -100,10 +123,11 @@ class Ward:
     bootstrap: str
     spark: SparkSession
     whole: dict[str, object]
+    went_on: dict[str, Path] = field(default_factory=dict)
 
     def admit(self, home: Path) -> Patient:
         shutil.copytree(self.healthy, home)
-        return Patient(home, self.bootstrap, self.spark)
+        return Patient(home, self.bootstrap, self.spark, self.went_on)
 
 
 @contextmanager
@@ -114,21 +138,21 @@ def opened(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Ite
     bootstrap = own.status().bootstrap
     days.sent(bootstrap, 25, seed=11)
     healthy = Patient(tmp_path_factory.mktemp("ward") / "healthy", bootstrap, spark)
-    healthy.run_on()
+    healthy.run()
     last = healthy.checkpoint().last
     assert last >= 2, "too few batches to damage"
     # One batch more with something for every table, so that the newest commit of each is the last batch's: which records came to be in
     # the last of the batches before depends on the partitions they went to.
     days.sent(bootstrap, 6, seed=13)
     versions = {table.name: healthy.lake.version(table) for table in FED}
-    healthy.run_on()
+    healthy.run()
     assert healthy.checkpoint().last == last + 1
     assert [table.name for table in FED if healthy.lake.version(table) == versions[table.name]] == []
     days.sent(bootstrap, 10, seed=12)
     whole = tmp_path_factory.mktemp("ward") / "whole"
     shutil.copytree(healthy.home, whole)
     undisturbed = Patient(whole, bootstrap, spark)
-    undisturbed.run_on()
+    undisturbed.run()
     assert undisturbed.checkpoint().last > healthy.checkpoint().last
     yield Ward(healthy.home, bootstrap, spark, undisturbed.holds())
     own.stop()
