@@ -29,3 +29,7 @@ JOIN = [
 
 def after_gold(written: Written) -> list[str]:
     return [f"after:{table.name}" for table in METRICS if table.written is written]
+
+
+def within_gold(written: Written) -> list[str]:
+    return [f"between:{table.name}" for table in METRICS if table.written is written]
