@@ -6,17 +6,23 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 from pyspark.sql import SparkSession
 
 from chaos.ground import SHORT_LIVED
 from promolake import settings
+from promolake.engine import session as sessions
 from promolake.engine.session import scan_session, session
 from promolake.local.broker import Broker
 
 # What commands print is as wide as this, wherever the tests run.
 os.environ["COLUMNS"] = "160"
+
+# The beginnings of names of files that share what takes long to set up: a ward.
+SHARED = ("tests/engine/test_doctor",)
 
 # A pytest-xdist worker has no main file, and pyspark.sql.connect (which Great Expectations tries) takes that for its doctests and exits.
 if not hasattr(sys.modules["__main__"], "__file__"):
@@ -27,6 +33,21 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.markexpr not in ("chaos", "bench"):  # these two measure
         for name, value in SHORT_LIVED.items():
             os.environ.setdefault(name, value)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file to each worker, and files that share an expensive fixture to the same one."""
+    if config.option.dist != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Sharing(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((shared for shared in SHARED if file.startswith(shared)), file)
+
+    return Sharing(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +74,21 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         shared = session(settings.load(tmp_path_factory.mktemp("shared_home")), "tests", print, standing_tasks=2)
     yield scan_session(shared)
     shared.stop()
+
+
+@pytest.fixture(scope="session")
+def lending(spark: SparkSession) -> Callable[[], AbstractContextManager[None]]:
+    """Within `lending()` a command that is called in this process works in the tests' session, where it would start one and end it."""
+
+    @contextmanager
+    def lent() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sessions, "session", lambda *_, **__: spark)
+            patch.setattr(sessions, "ended", lambda *_: None)
+            patch.setattr(SparkSession, "stop", lambda *_: None)
+            yield
+
+    return lent
 
 
 @pytest.fixture(scope="session")

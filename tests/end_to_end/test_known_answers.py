@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from end_to_end.conftest import DATA, REPOSITORY, RealLake
+from end_to_end.conftest import DATA, RealLake
+from promolake.cli import main
 from promolake.engine.rebuilding import Rebuilder, Settler
 from promolake.engine.verifying import Verifier, scope
 from promolake.hallway import HALLWAY
@@ -134,11 +135,14 @@ def test_stream_and_rebuild_agree_row_for_row(real_lake: RealLake) -> None:
         assert rebuilt.equals(streamed), flow.table.name
 
 
-def test_the_real_lake_is_verified_by_one_command(real_lake: RealLake) -> None:
-    command = [sys.executable, "-m", "promolake.cli", "--home", str(real_lake.settings.home), "verify", "--json"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads(done.stdout)
+def test_the_real_lake_is_verified_by_one_command(
+    real_lake: RealLake, lending: Callable[[], AbstractContextManager[None]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with lending():
+        code = main(["--home", str(real_lake.settings.home), "verify", "--json"])
+    answer = capsys.readouterr()
+    assert code == 0, answer.out + answer.err
+    told = json.loads(answer.out)
     assert told["agrees"] is True
     assert {check["result"] for check in told["checks"]} == {"agrees"}
     rows = {(check["check"], check["subject"]): check["rows"] for check in told["checks"]}
