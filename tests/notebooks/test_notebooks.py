@@ -6,6 +6,8 @@ import ast
 import json
 import os
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+from promolake.cli import main
+from promolake.connecting import SAMPLE_HOME
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
@@ -53,9 +58,13 @@ def test_a_notebook_is_kept_without_outputs_and_in_short_cells(name: str) -> Non
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all notebooks run, as in a fresh clone: the first makes the sample, the others find it."""
-    return tmp_path_factory.mktemp("notebooks")
+def folder(tmp_path_factory: pytest.TempPathFactory, lending: Callable[[], AbstractContextManager[None]]) -> Path:
+    """Where all notebooks run. The sample stands there already, made by the command that `promolake.sample()` runs (test_connecting.py):
+    in a process of its own, as the first notebook would have it, it takes a minute of both cores to warm up."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    with lending():
+        assert main(["--home", str(folder / SAMPLE_HOME), "sample"]) == 0
+    return folder
 
 
 def shown(name: str, folder: Path, figures: str) -> dict[str, Any]:
@@ -74,7 +83,7 @@ def _plots(cell: nbformat.NotebookNode) -> list[dict[str, Any]]:
 
 def books(folder: Path) -> dict[str, Any]:
     """What the sample's sender wrote down."""
-    return json.loads((folder / ".promolake-notebooks" / "sample.json").read_text())
+    return json.loads((folder / SAMPLE_HOME / "sample.json").read_text())
 
 
 @pytest.mark.spark
