@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from kafka import KafkaConsumer, TopicPartition
 from pyspark.sql import SparkSession
 
 from promolake import settings as configuration
@@ -85,6 +86,21 @@ def happenings(per_topic: int, seed: int) -> Iterator[Happening]:
             yield Happening(happening.index, happening.at, conflict, "poison", "id_conflict")
         if len(kept) == len(NAMES) and min(kept.values()) == per_topic:
             return
+
+
+def on_topic(bootstrap: str, topic: str) -> list[tuple[str, bytes]]:
+    """Keys and values of all the topic holds now: up to its ends, not until nothing has come for some seconds."""
+    ends = {TopicPartition(*place): end for place, end in kafka.end_offsets(bootstrap, [topic]).items()}
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+    try:
+        consumer.assign(list(ends))
+        found: list[tuple[str, bytes]] = []
+        while any(consumer.position(place) < end for place, end in ends.items()):
+            for records in consumer.poll(timeout_ms=500).values():
+                found += [(record.key.decode(), record.value) for record in records]
+        return found
+    finally:
+        consumer.close()
 
 
 def settings_for(home: Path, records_per_batch: int = 100_000) -> configuration.Settings:

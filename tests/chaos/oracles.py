@@ -6,11 +6,10 @@ from collections import Counter
 from decimal import Decimal
 
 import pyarrow as pa
-from kafka import KafkaConsumer, TopicPartition
 
 from chaos.ground import Tally
 from chaos.traffic import NAMES, Sent
-from day import assert_ranges_meet
+from day import assert_ranges_meet, on_topic
 from promolake.cli.agreement import compared, held, promised
 from promolake.core.table import Table
 from promolake.engine import kafka
@@ -132,19 +131,7 @@ def error_ids(lake: Lakehouse) -> set[str]:
 
 def forwarded(bootstrap: str) -> Counter[str]:
     """How often each error event was forwarded, by its id."""
-    topic = HALLWAY.forwards[0].topic
-    ends = kafka.end_offsets(bootstrap, [topic])
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
-    try:
-        places = [TopicPartition(topic, partition) for _, partition in ends]
-        consumer.assign(places)
-        found: Counter[str] = Counter()
-        while any(consumer.position(place) < ends[place.topic, place.partition] for place in places):
-            for records in consumer.poll(timeout_ms=500).values():
-                found.update(record.key.decode() for record in records)
-        return found
-    finally:
-        consumer.close()
+    return Counter(key for key, _ in on_topic(bootstrap, HALLWAY.forwards[0].topic))
 
 
 def _positions(lake: Lakehouse, table: Table, topic: str) -> list[Position]:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from day import on_topic
 from end_to_end.conftest import DATA, RealLake
 from promolake.cli import main
 from promolake.engine.rebuilding import Rebuilder, Settler
@@ -113,11 +114,7 @@ def test_every_paid_line_is_attributed_or_stands_alone(real_lake: RealLake) -> N
 
 
 def test_error_events_are_forwarded_to_their_topic(real_lake: RealLake) -> None:
-    from kafka import KafkaConsumer
-
-    consumer = KafkaConsumer("app.logs.errors", bootstrap_servers=real_lake.bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=5000)
-    sent = {message.key.decode(): json.loads(message.value) for message in consumer}
-    consumer.close()
+    sent = {key: json.loads(value) for key, value in on_topic(real_lake.bootstrap, "app.logs.errors")}
     assert len(sent) == 20
     assert {event["level"] for event in sent.values()} == {"ERROR"}
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer
 from pyspark.sql import SparkSession
 
 import day as days
@@ -31,10 +30,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[days.Day]:
 def clean_run(day: days.Day, spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> days.CleanRun:
     settings = days.settings_for(tmp_path_factory.mktemp("undisturbed"))
     days.run_once(settings, day.bootstrap, spark)
-    options = {"bootstrap_servers": day.bootstrap, "auto_offset_reset": "earliest", "consumer_timeout_ms": 3000}
-    consumer = KafkaConsumer(forwarded_errors.TOPIC, **options)
-    forwarded = [message.key.decode() for message in consumer]
-    consumer.close()
+    forwarded = [key for key, _ in days.on_topic(day.bootstrap, forwarded_errors.TOPIC)]
     return days.CleanRun(Lakehouse(settings.lake), forwarded)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from pyspark.sql import SparkSession
 
+from day import on_topic
 from promolake.engine import kafka, read_back
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.forwarding import PATIENCE_SECONDS, Forwarder
@@ -61,10 +62,7 @@ class Place:
         return records
 
     def on_topic(self) -> list[str]:
-        consumer = KafkaConsumer(self.forward.topic, bootstrap_servers=self._at[0], auto_offset_reset="earliest", consumer_timeout_ms=1000)
-        keys = [message.key.decode() for message in consumer]
-        consumer.close()
-        return sorted(keys)
+        return sorted(key for key, _ in on_topic(self._at[0], self.forward.topic))
 
     def booked(self) -> list[tuple[int, int, int]]:
         rows = self.lake.read(FORWARDS, ("batch_id", "due_count", "sent_count")).to_pylist()
