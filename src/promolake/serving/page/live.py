@@ -26,7 +26,7 @@ from promolake.serving.page.rendering import LANGUAGES, render
 from promolake.serving.page.sentences import said
 
 POLL_SECONDS = 0.1  # a look costs 60 microseconds
-PACE_SECONDS = 1.0  # the least time between two computed cuts: the page shares its cores with the stream
+PACE_SECONDS = 0.5  # the least time between two computed cuts: the page shares its cores with the stream
 BEAT_SECONDS = 10
 GZIP_HEADER = bytes.fromhex("1f8b0800000000000003")  # RFC 1952: deflate, no name, no time
 _log = logging.getLogger(__name__)
