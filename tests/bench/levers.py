@@ -5,7 +5,6 @@ Prints, as JSON, what a micro-batch took once the first ones are over. test_leve
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import sys
@@ -99,12 +98,16 @@ def _gold_after_the_topics() -> None:
     scan.ThreadPoolExecutor, Scan._computed = Noting, waiting
 
 
-def _garbage_collected() -> None:
-    gc.freeze = lambda: None
-
-
 def _hadoop_processes() -> None:
     session._LOCAL.pop("spark.sql.streaming.checkpointFileManagerClass")
+
+
+def _lines_asked_for() -> None:
+    session._SESSION["spark.python.sql.dataFrameDebugging.enabled"] = "true"
+
+
+def _classes_loaded_anew() -> None:
+    session.class_archive.reading = lambda: ""
 
 
 def _tcp() -> None:
@@ -122,9 +125,10 @@ PATCHES: dict[str, Callable[[], None]] = {
     "tables are held open": _opened_each_time,
     "newer windows are appended, not merged": _merged_as_one,
     "topics are committed while Spark computes gold": _gold_after_the_topics,
-    "what stands is left out of Python's garbage collection": _garbage_collected,
     "checkpoint files without Hadoop's processes": _hadoop_processes,
     "a Unix socket between Java and Python": _tcp,
+    "Java is not asked for the line of each column": _lines_asked_for,
+    "classes are kept as Java has them in memory": _classes_loaded_anew,
 }
 SETTINGS: dict[str, dict[str, int]] = {
     "small commits by delta-rs": {"spark_above_rows": 0},
@@ -139,7 +143,9 @@ def settings_without(lever: str, home: Path) -> Settings:
 
 
 def measured(settings: Settings, bootstrap: str) -> dict[str, float]:
-    """Seconds and CPU seconds (of this process and the JVM) from the end of a batch to the end of the next, of those not cold."""
+    """Seconds and CPU seconds (of this process and the JVM) from the end of a batch to the end of the next, of those not cold, and the
+    seconds from Spark's start to the end of the first batch."""
+    began = time.monotonic()
     spark = session.session(settings, "levers", print, standing_tasks=2)
     runner = Runner(settings, bootstrap, spark, STREAMED, "main", print)
     ends: list[tuple[float, float]] = []
@@ -156,7 +162,8 @@ def measured(settings: Settings, bootstrap: str) -> dict[str, float]:
     session.ended(spark)
     warm = ends[min(COLD, len(ends) // 3) :]
     took = [later[0] - earlier[0] for earlier, later in pairwise(warm)]
-    return {"batches": len(took), "seconds": median(took), "cpu": (warm[-1][1] - warm[0][1]) / len(took)}
+    cpu = (warm[-1][1] - warm[0][1]) / len(took)
+    return {"batches": len(took), "seconds": median(took), "cpu": cpu, "start": ends[0][0] - began}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
 import signal
@@ -175,9 +174,6 @@ class Runner:
                     self._warm_up(scan, joins)
                 parts.append(scan)
             parts += joins
-            # What stands now stays: left to the collector, it would be gone through again and again, for a tenth of a second each time.
-            gc.collect()
-            gc.freeze()
             with Maintenance(self.lake, self.tables, self._settings.maintenance, self._say):
                 triggers = {"processingTime": engine.trigger}, {"processingTime": engine.join_trigger}
                 _all_went_on(self._go(parts, *triggers, [*lanes.values()]))
