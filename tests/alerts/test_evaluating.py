@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -44,6 +44,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> AlertsFile:
     return load(path)
 
 
+@pytest.fixture
+def samples() -> Iterator[Samples]:
+    found = Samples()
+    yield found
+    found.close()
+
+
 class ShownAll(Samples):
     """Hides nothing: the control."""
 
@@ -82,20 +89,20 @@ def test_samples_that_are_neither_hot_nor_known_change_no_transition(file: Alert
         everything.close()
 
 
-def test_an_alert_that_rises_and_falls_between_two_looks_is_told_with_its_end(file: AlertsFile) -> None:
-    early, *_ = told(file, [{"a": 1}, {"a": 9, "b": 4}, {"a": 1, "b": 4}, {"b": 1}, {"b": 1}], [0, 4], Samples())
+def test_an_alert_that_rises_and_falls_between_two_looks_is_told_with_its_end(file: AlertsFile, samples: Samples) -> None:
+    early, *_ = told(file, [{"a": 1}, {"a": 9, "b": 4}, {"a": 1, "b": 4}, {"b": 1}, {"b": 1}], [0, 4], samples)
     assert [(one.status, one.labels["ip"], (one.ends_at or one.starts_at) - MIDNIGHT) for one in early] == [
         ("firing", "a", timedelta(minutes=1)),
         ("resolved", "a", timedelta(minutes=2)),
     ]
 
 
-def test_only_hot_and_known_addresses_come_out_of_the_database(file: AlertsFile) -> None:
+def test_only_hot_and_known_addresses_come_out_of_the_database(file: AlertsFile, samples: Samples) -> None:
     rows = [
         {"window_start": MIDNIGHT, "window_end": MIDNIGHT + MINUTE, "ip": ip, "request_count": n, "page_view_count": 0, "failed_count": 0}
         for ip, n in (("a", 9), ("b", 1), ("c", 1), (None, 1))
     ]
-    rule, samples = file.rules[0], Samples()
+    rule = file.rules[0]
     asked = (rule, rule.in_phase(None), TABLE, pa.Table.from_pylist(rows, arrow_schema(TABLE)), [MIDNIGHT])
     for known, shown in (((), "a"), ([("b",)], "ab"), ([("",)], ["", "a"]), (None, ["", "a", "b", "c"])):
         assert sorted(one.labels[0] for one in samples.of(*asked, known)) == [*shown]

@@ -54,6 +54,16 @@ def broker_with_topics(home: Path, say: Callable[[str], None]) -> Iterator[str]:
 
 
 @contextmanager
+def troubled_day(home: Path, rate: float, records: int, say: Callable[[str], None]) -> Iterator[str]:
+    """A broker holding so many messages, `rate` a second of event time, of a day with every kind of trouble."""
+    with broker_with_topics(home, say) as bootstrap:
+        with Sender(bootstrap, say) as sender:
+            for happening in islice(PromotionDay(SEED, rate, START), records):
+                assert sender.send(happening.message)
+        yield bootstrap
+
+
+@contextmanager
 def dataset(home: Path, records: int, say: Callable[[str], None], keys: int = 1) -> Iterator[Dataset]:
     """A broker holding a clean promotion day of so many records; `keys` times as many products and shoppers as usual.
 

@@ -1,6 +1,6 @@
 """One run of the flows with one of the engine's levers switched off: `python -m bench.levers NAME HOME BOOTSTRAP`.
 
-Prints, as JSON, what a micro-batch took once the first ones are over. test_levers.py compares such runs.
+Writes HOME/measured.json: what a micro-batch took once the first ones are over, and the start. test_levers.py compares such runs.
 """
 
 from __future__ import annotations

@@ -7,19 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from statistics import median
 
 import pytest
 
+from bench.dataset import troubled_day
 from bench.levers import LEVERS, NONE
-from day import START
-from promolake.engine import kafka
-from promolake.hallway import HALLWAY
-from promolake.local.broker import Broker
-from promolake.producers.promotion import PromotionDay
-from promolake.producers.sending import Sender
 
 RECORDS = 100_000  # more than a run takes
 PAYS = 1.05
@@ -28,17 +22,8 @@ FIGURES = {"seconds": "time of a batch", "cpu": "CPU of a batch", "start": "time
 
 @pytest.fixture
 def bootstrap(tmp_path: Path) -> Iterator[str]:
-    broker = Broker(tmp_path / "broker")
-    broker.start(print, tied=True)
-    try:
-        found = broker.status().bootstrap
-        kafka.ensure_topics(found, [flow.topic.name for flow in HALLWAY.ingests])
-        with Sender(found, print) as sender:
-            for happening in islice(PromotionDay(11, 1_000.0, START), RECORDS):
-                assert sender.send(happening.message)
+    with troubled_day(tmp_path / "broker", 1_000.0, RECORDS, print) as found:
         yield found
-    finally:
-        broker.stop()
 
 
 @pytest.mark.bench
