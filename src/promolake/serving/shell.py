@@ -61,6 +61,7 @@ def interactive(console: Console, history: Path, write: Print, complain: Print) 
                 complain(f"{error}\n")
             except KeyboardInterrupt:
                 console.reader.interrupt()
+                _awaited(worker.submit(str), console)  # a statement handed over at that very moment is not left running
             except EOFError:
                 return
 
