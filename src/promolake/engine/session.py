@@ -50,6 +50,7 @@ _STREAM = {
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
     "spark.sql.streaming.stopTimeout": "30s",
+    "spark.sql.streaming.multipleWatermarkPolicy": "max",  # the slower side of a join does not hold up the other
 }
 # The scan's micro-batch is a thousand rows through a thousand expressions. Generating and compiling Java for it costs more than running
 # it; looking for common sub-expressions finds none, as every value is a column of its own already (columns/typed.py); and these rules walk

@@ -2,7 +2,8 @@
 
 Each PAID line with the latest view of that product, and the latest search, by that user in the 30 minutes before. Views and searches
 are one stream of touches, so it is one join. A match shows at once; a line without any appears when the watermark has passed it
-(`LATENESS`). Rows later than that are left out by the stream and put right when the lake is settled (`run --once`, `rebuild`).
+(`LATENESS`) of whichever side is ahead: a source that falls silent keeps no line of another waiting (engine/session.py). Rows later
+than that are left out by the stream and put right when the lake is settled (`run --once`, `rebuild`).
 """
 
 from __future__ import annotations
@@ -47,11 +48,12 @@ TABLE = Table(
 
 def attributed_orders(orders: DataFrame, views: DataFrame, searches: DataFrame) -> DataFrame:
     """In: rows of silver.orders, silver.views, silver.searches. Out: candidates, one per paid line and touch, one for a line without."""
-    timeline = _timeline(orders, views, searches)
-    paid = timeline.where(_is("paid")).select(*_LINE)
-    touches = timeline.where(_is("view", "search")).select(
+    paid = orders.withWatermark("event_time", LATENESS).where(_status() == "PAID").select(*_LINE)
+    searched = searches.select("event_id", "event_time", "user_hash")
+    touched = views.select("event_id", "event_time", "user_hash", "product_id").unionByName(searched, allowMissingColumns=True)
+    touches = touched.withWatermark("event_time", LATENESS).select(
         F.col("user_hash").alias("toucher"),
-        F.when(F.col("role") == "view", F.col("product_id")).alias("touched"),
+        F.col("product_id").alias("touched"),
         F.col("event_id").alias("touch_id"),
         F.col("event_time").alias("touched_at"),
     )
@@ -71,21 +73,9 @@ def attributed_orders(orders: DataFrame, views: DataFrame, searches: DataFrame) 
     )
 
 
-def _timeline(orders: DataFrame, views: DataFrame, searches: DataFrame) -> DataFrame:
-    """All events under one watermark, so that each side of the join sees the time of all three: a source that falls silent would keep
-    the lines of the others waiting for ever. `role` is paid, unpaid, view or search. (Guests' lines can join nothing, and Spark drops
-    them before they could move the touches' watermark: those of known users do.)"""
-    behaviour = ("event_id", "event_time", "user_hash")
-    lines = orders.select(*_LINE, F.when(F.col("status") == "PAID", "paid").otherwise("unpaid").alias("role"))
-    viewed = views.select(*behaviour, "product_id", F.lit("view").alias("role"))
-    searched = searches.select(*behaviour, F.lit("search").alias("role"))
-    events = lines.unionByName(viewed, allowMissingColumns=True).unionByName(searched, allowMissingColumns=True)
-    return events.withWatermark("event_time", LATENESS)
-
-
-def _is(*roles: str) -> SparkColumn:
-    """Rows of these roles. Spark pushes a filter below the watermark, unless it asks for the event time."""
-    return F.when(F.col("event_time").isNotNull(), F.col("role")).isin(*roles)
+def _status() -> SparkColumn:
+    """A line's status. Spark pushes a filter below the watermark, which every line should move, unless it asks for the event time."""
+    return F.when(F.col("event_time").isNotNull(), F.col("status"))
 
 
 def settled(candidates: DataFrame) -> DataFrame:
