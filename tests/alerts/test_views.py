@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from alerts.conftest import MIDNIGHT
-from alerts.viewed import BUSIEST, CONVERSION, FUNNEL, GMV, LEADER, REQUESTS, RUNNING, SALES, Lake, from_, sale, visit
+from alerts.viewed import BUSIEST, CONVERSION, FUNNEL, GMV, LEADER, REQUESTS, RUNNING, SALES, Lake, sale, start, visit
 from faults import Died
 from faults import dies_before as dies
 from promolake.alerts.tables import ALERTS, STATES
@@ -53,10 +53,10 @@ def test_the_busiest_address_of_an_hour_is_found_before_the_hour_is_over(tmp_pat
 def test_what_lies_further_back_than_over_is_neither_read_nor_counted(tmp_path: Path) -> None:
     lake = Lake(tmp_path, RUNNING.replace("1h", "2m"))
     for n in range(6):
-        lake.read.clear()
+        lake.asked.clear()
         lake.batch(GMV, n, {"minute": n, "currency": "CNY", "channel": "app", "gmv_amount": 40})
-        (asked,) = [where for name, where in lake.read if name == GMV.name]
-        assert asked == f"window_start >= '{from_(max(n - 2, -1))}' AND window_start < '{from_(n + 1)}'"
+        (asked,) = [(low, high) for name, low, high in lake.asked if name == GMV.name]
+        assert asked == (start(max(n - 2, -1)), start(n + 1))
     assert lake.alerts() == [], "40 + 40 in two minutes, 240 in all"
 
 
@@ -64,10 +64,10 @@ def test_a_view_is_asked_only_when_a_table_it_reads_changed(tmp_path: Path) -> N
     lake = Lake(tmp_path, CONVERSION)
     for n in range(3):
         lake.batch(GMV, n, {"minute": n, "currency": "CNY", "channel": "app", "gmv_amount": 1})
-    assert {name for name, _ in lake.read} == {ALERTS.name, STATES.name}
+    assert lake.asked == []
     lake.batch(FUNNEL, 3, visit(3, 1, 1))
     lake.batch(FUNNEL, 4, visit(4, 1, 1))
-    assert FUNNEL.name in {name for name, _ in lake.read}
+    assert FUNNEL.name in {name for name, _, _ in lake.asked}
 
 
 def test_views_of_tables_another_process_writes_are_left_to_it(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_what_a_join_adds_when_the_minute_is_long_over_changes_nothing(tmp_path:
         joined.lake.upsert(ATTRIBUTED, pa.Table.from_pylist([line], schema=arrow_schema(ATTRIBUTED)), Txn("join", n))
         joined.batch(FUNNEL, n, visit(n, 100, orders))
     assert joined.alerts() == calm.alerts() != []
-    assert ATTRIBUTED.name not in {name for name, _ in joined.read}
+    assert ATTRIBUTED.name not in {name for name, _, _ in joined.asked}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,14 @@ class Lake:
         self.lake = Lakehouse(home / "lake")
         self.file = home / "alerts.yaml"
         self.file.write_text(FRAME.replace("RULE", rule))
-        self.read: list[tuple[str, str]] = []
-        self._read, self.lake.read = self.lake.read, self._noted  # type: ignore[method-assign]
+        self.asked: list[tuple[str, datetime, datetime]] = []
+        self._between, self.lake.between = self.lake.between, self._noted  # type: ignore[method-assign]
         self.ours = set(ours) or {FUNNEL.name, GMV.name, REQUESTS.name, SALES.name}
         self.again()
 
-    def _noted(self, table: Table, columns: Iterable[str], where: str = "") -> pa.Table:
-        self.read.append((table.name, where))
-        return self._read(table, columns, where)
+    def _noted(self, table: Table, columns: Sequence[str], low: datetime, high: datetime) -> pa.Table:
+        self.asked.append((table.name, low, high))
+        return self._between(table, columns, low, high)
 
     def again(self) -> None:
         self.watch = AlertWatch(self.file, sources(), self.ours, print)
@@ -92,5 +92,5 @@ def visit(minute: int, views: int, orders: int) -> dict[str, Any]:
     return {"minute": minute, "search_count": 1, "view_count": views, "order_count": orders}
 
 
-def from_(minute: int) -> str:
-    return (MIDNIGHT + timedelta(minutes=minute)).isoformat()
+def start(minute: int) -> datetime:
+    return MIDNIGHT + timedelta(minutes=minute)

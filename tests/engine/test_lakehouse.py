@@ -21,6 +21,7 @@ from drawn import drawn
 from promolake.core.table import Column, Table, Written
 from promolake.engine import lakehouse
 from promolake.engine.arrow import arrow_schema
+from promolake.engine.delta_log import DeltaLog
 from promolake.engine.lakehouse import COMMITS_OF_A_HANDLE, Lakehouse, Txn, time_ranges
 from promolake.engine.ledger import LEDGER
 from promolake.hallway import HALLWAY
@@ -50,9 +51,22 @@ Figures = dict[tuple[int, str], tuple[Decimal, int]]
 """(amount, units) by (minute since midnight, product)."""
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lakehouse:
+@pytest.fixture(params=["by hand", "by delta-rs"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lakehouse:
+    if request.param == "by delta-rs":
+        left_to_delta_rs(monkeypatch)
     return Lakehouse(tmp_path)
+
+
+@pytest.fixture
+def delta_rs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lakehouse:
+    """A lake all of whose upserts are delta-rs's, in up to two commits each."""
+    left_to_delta_rs(monkeypatch)
+    return Lakehouse(tmp_path)
+
+
+def left_to_delta_rs(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lakehouse, "is_plain", lambda *_: False)
 
 
 def time(minute: float) -> datetime:
@@ -89,13 +103,14 @@ def files(lake: Lakehouse, table: Table) -> set[str]:
 
 @contextmanager
 def crash_before_the_append() -> Iterator[None]:
-    """The next append of delta-rs fails: the second of an upsert's two commits."""
+    """The next append of delta-rs fails, the second of an upsert's two commits, and any commit by hand."""
     with pytest.MonkeyPatch.context() as patch:
 
         def failing(*_: object, **__: object) -> None:
             raise OSError("No space left on device")
 
         patch.setattr(lakehouse, "write_deltalake", failing)
+        patch.setattr(lakehouse, "put", failing)
         yield
 
 
@@ -174,20 +189,45 @@ def crashed(lake: Lakehouse, txn: Txn) -> None:
 
 
 @pytest.mark.parametrize("reopened", [False, True], ids=["in the same process", "in the next one"])
-def test_a_crash_between_the_two_commits_of_an_upsert_is_mended_by_the_replay(lake: Lakehouse, tmp_path: Path, reopened: bool) -> None:
-    crashed(lake, Txn("scan", 1))
-    again = Lakehouse(tmp_path) if reopened else lake
+def test_a_crash_between_the_two_commits_of_an_upsert_is_mended_by_the_replay(delta_rs: Lakehouse, tmp_path: Path, reopened: bool) -> None:
+    crashed(delta_rs, Txn("scan", 1))
+    again = Lakehouse(tmp_path) if reopened else delta_rs
     assert again.upsert(SALES, batch(COMES), Txn("scan", 1)) is True
     assert held(again) == SUMS
     assert again.upsert(SALES, batch(COMES), Txn("scan", 1)) is False
     assert held(again) == SUMS
 
 
-def test_without_the_transaction_the_same_replay_doubles(lake: Lakehouse) -> None:
-    """The control: were the first commit not recorded, the test above would fail."""
-    crashed(lake, Txn("scan", 1))
-    lake.upsert(SALES, batch(COMES), Txn("a scan that does not know what it did", 1))
-    assert held(lake) == SUMS | {(1, "a"): (Decimal(30), 4), (1, "b"): (Decimal(14), 2)}
+def test_what_delta_rs_began_is_ended_though_the_table_is_written_by_hand_since(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        left_to_delta_rs(patch)
+        crashed(Lakehouse(tmp_path), Txn("scan", 1))
+    again = Lakehouse(tmp_path)
+    assert again.upsert(SALES, batch(COMES), Txn("scan", 1)) is True
+    assert held(again) == SUMS
+    assert again.upsert(SALES, batch(COMES), Txn("scan", 2)) is True
+    assert held(again) == {grain: (2 * amount, 2 * units) for grain, (amount, units) in SUMS.items() if grain not in STANDS} | {
+        (0, "a"): (Decimal(10), 1),
+        (1, "a"): (Decimal(30), 4),
+    }
+
+
+def test_an_upsert_by_hand_is_one_commit_and_a_crash_leaves_nothing_of_it(tmp_path: Path) -> None:
+    lake = Lakehouse(tmp_path)
+    lake.upsert(SALES, batch(STANDS), Txn("scan", 0))
+    before = held(lake)
+    with crash_before_the_append(), pytest.raises(OSError, match="No space left"):
+        lake.upsert(SALES, batch(COMES), Txn("scan", 1))
+    assert (held(lake), lake.version(SALES)) == (before, 1)
+    assert lake.upsert(SALES, batch(COMES), Txn("scan", 1)) is True
+    assert (held(lake), lake.version(SALES)) == (SUMS, 2)
+
+
+def test_without_the_transaction_the_same_replay_doubles(delta_rs: Lakehouse) -> None:
+    """The control: were the first commit not recorded, the tests above would fail."""
+    crashed(delta_rs, Txn("scan", 1))
+    delta_rs.upsert(SALES, batch(COMES), Txn("a scan that does not know what it did", 1))
+    assert held(delta_rs) == SUMS | {(1, "a"): (Decimal(30), 4), (1, "b"): (Decimal(14), 2)}
 
 
 FIGURES = st.dictionaries(
@@ -225,8 +265,12 @@ def upserted(opened: Callable[[int], Lakehouse], table: Table, batches: list[tup
     return held(lake, table)
 
 
+@pytest.mark.parametrize("by_hand", [True, False], ids=["by hand", "by delta-rs"])
 @pytest.mark.parametrize("table", [SALES, PRICES], ids=lambda table: table.written)
-def test_any_sequence_of_batches_gives_what_a_recomputation_gives(table: Table) -> None:
+def test_any_sequence_of_batches_gives_what_a_recomputation_gives(monkeypatch: pytest.MonkeyPatch, table: Table, by_hand: bool) -> None:
+    if not by_hand:
+        left_to_delta_rs(monkeypatch)
+
     @settings(max_examples=25, deadline=None, derandomize=True, database=None)
     @given(BATCHES)
     def check(batches: list[tuple[Figures, str]]) -> None:
@@ -279,7 +323,8 @@ def test_a_merge_rewrites_only_the_files_of_the_minutes_it_touches(lake: Lakehou
 
 
 @pytest.mark.parametrize("table", [*HALLWAY.tables, LEDGER], ids=lambda table: table.name)
-def test_every_table_of_the_house_keeps_its_contract_in_delta(lake: Lakehouse, table: Table) -> None:
+def test_every_table_of_the_house_keeps_its_contract_in_delta(tmp_path: Path, table: Table) -> None:
+    lake = Lakehouse(tmp_path)
     lake.create([table])
     lake.create([table])  # once more is nothing
     delta = DeltaTable(lake.path(table))
@@ -340,7 +385,8 @@ def test_after_an_overwrite_newer_windows_are_known_by_what_stands_now(lake: Lak
     assert held(lake) == {(0, "a"): (Decimal(2), 2), (5, "a"): (Decimal(2), 2)}
 
 
-def test_a_table_put_in_place_after_a_half_written_upsert_takes_the_whole_of_its_replay(lake: Lakehouse) -> None:
+def test_a_table_put_in_place_after_a_half_written_upsert_takes_the_whole_of_its_replay(delta_rs: Lakehouse) -> None:
+    lake = delta_rs
     standing, fifth = {(0, "a"): ("1", 1)}, {(0, "a"): ("10", 10), (1, "a"): ("5", 5)}
     lake.upsert(SALES, batch(standing), Txn("scan", 4))
     with crash_before_the_append(), pytest.raises(OSError, match="No space"):
@@ -355,22 +401,28 @@ def test_a_handle_used_for_long_is_opened_anew_and_nothing_is_lost(lake: Lakehou
     for number in range(2 * COMMITS_OF_A_HANDLE + 3):
         assert lake.append(EVENTS, events((f"e{number}", number, "shelf")), Txn("scan", number)) is True
         assert lake.append(EVENTS, events((f"e{number}", number, "shelf")), Txn("scan", number)) is False
-    assert lake._age(EVENTS) == 3
     found = lake.read(EVENTS, ["event_id"])["event_id"].to_pylist()
+    assert lake._age(EVENTS) == 3
+    assert len(DeltaLog(Path(lake.path(EVENTS))).checkpoints) == 2
     assert len(found) == len(set(found)) == 2 * COMMITS_OF_A_HANDLE + 3
 
 
 def test_a_write_that_failed_is_not_taken_for_the_tables_last_word(lake: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have been committed before it failed: the table is looked at again, and knows."""
-    whole = lakehouse.write_deltalake
+    put, write = lakehouse.put, lakehouse.write_deltalake
+
+    def put_and_failed(*commit: Any) -> None:
+        put(*commit)
+        raise OSError("no space left on device")
 
     def committed_and_failed(delta: DeltaTable, *given: Any, **options: Any) -> None:
-        whole(lake.path(EVENTS), *given, **options)  # the handle has not seen it
+        write(lake.path(EVENTS), *given, **options)  # the handle has not seen it
         raise OSError("no space left on device")
 
     lake.append(EVENTS, events(("e0", 0, "shelf")), Txn("scan", 0))
     with monkeypatch.context() as disk:
         disk.setattr(lakehouse, "write_deltalake", committed_and_failed)
+        disk.setattr(lakehouse, "put", put_and_failed)
         with pytest.raises(OSError, match="no space left"):
             lake.append(EVENTS, events(("e1", 1, "shelf")), Txn("scan", 1))
     assert lake.append(EVENTS, events(("e1", 1, "shelf")), Txn("scan", 1)) is False

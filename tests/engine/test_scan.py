@@ -18,7 +18,7 @@ from faults import Faults
 from promolake.cli.agreement import compared, held, promised
 from promolake.core.flow import Metric
 from promolake.core.table import Table
-from promolake.engine import kafka, lakehouse
+from promolake.engine import kafka
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.runner import chosen
@@ -121,7 +121,7 @@ def test_without_transactions_the_same_crash_counts_twice(
     undisturbed: Lakehouse, day: Day, spark: SparkSession, tmp_path: Path, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: the test above can fail."""
-    monkeypatch.setattr(lakehouse, "_seen", lambda delta, txn: False)
+    monkeypatch.setattr(Lakehouse, "_has_seen", lambda *_: False)
     settings, flows = settings_for(tmp_path), chosen(STREAMED, ["sales_per_product_per_minute"])
     faults.arm(LEDGER.name)
     run_once(settings, day.bootstrap, spark, flows)

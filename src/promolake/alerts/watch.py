@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from promolake.alerts.evaluating import Rows, Standing, evaluated, rendered
 from promolake.alerts.message import Transition
-from promolake.alerts.relations import MINUTE, View, stood, time_column
+from promolake.alerts.relations import MINUTE, View, stood
 from promolake.alerts.rules import AlertsFile, Rule, load
 from promolake.alerts.samples import Samples, reach
 from promolake.alerts.states import INACTIVE, State
@@ -128,8 +128,7 @@ def rows_of(lake: Lake) -> Rows:
 
     @lru_cache(maxsize=8)  # a look asks for few; a back-test goes on for long
     def read(table: Table, columns: tuple[str, ...], low: datetime, high: datetime) -> pa.Table:
-        when = time_column(table)
-        return lake.read(table, columns, f"{when} >= '{low.isoformat()}' AND {when} < '{high.isoformat()}'")
+        return lake.between(table, columns, low, high)
 
     def rows(rule: Rule, table: Table, minutes: Sequence[datetime]) -> pa.Table:
         if isinstance(table, View) and rule.over:

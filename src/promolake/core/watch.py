@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,7 @@ class Lake(Protocol):
     """The part of the lakehouse a watcher may use; a write whose transaction was committed before is skipped."""
 
     def read(self, table: Table, columns: Iterable[str], where: str = "") -> pa.Table: ...
+    def between(self, table: Table, columns: Sequence[str], low: datetime, high: datetime) -> pa.Table: ...
     def append(self, table: Table, rows: pa.Table, txn: Any) -> bool: ...
     def upsert(self, table: Table, rows: pa.Table, txn: Any) -> bool: ...
 

@@ -22,10 +22,11 @@ FOLDER = "_delta_log"
 UNPARSEABLE = "cannot be parsed"
 _COMMIT = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.\d{10}\.\d{10})?\.parquet")
-_COUNTED = {  # what delta-rs says a commit adds and removes, in its first line
+_COUNTED = {  # what is said that a commit adds and removes, in its first line
     "add": ("num_added_files", "num_target_files_added", "numFilesAdded"),
     "remove": ("num_removed_files", "num_target_files_removed", "numFilesRemoved"),
 }
+_COUNTING = ("delta-rs", "promolake")  # what begins `engineInfo` of those that say it (the house: commits.py)
 _UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError)
 
 
@@ -170,9 +171,9 @@ class DeltaLog:
 
 
 def _promised(actions: list[dict[str, Any]], kind: str) -> int:
-    """How many files a commit says it adds or removes; 0 when its writer was not delta-rs."""
+    """How many files a commit says it adds or removes; 0 when its writer was neither delta-rs nor this house."""
     info = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
-    if not str(info.get("engineInfo", "")).startswith("delta-rs"):
+    if not str(info.get("engineInfo", "")).startswith(_COUNTING):
         return 0
     metrics = info.get("operationMetrics") or {}
     return next((int(metrics[name]) for name in _COUNTED[kind] if name in metrics), 0)

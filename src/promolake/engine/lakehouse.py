@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,13 +27,17 @@ from pyspark.sql import DataFrame, SparkSession
 
 from promolake.core.table import Table, Written
 from promolake.engine.arrow import arrow_schema, conformed
+from promolake.engine.commits import Head, added, is_plain, put, removed
 from promolake.engine.delta_log import has_more
 from promolake.engine.lock import turn
+from promolake.engine.recent import Recent, upserted
 
 WINDOW = "window_start"
 KNOWN = "known"  # the commit of an upsert's rows of windows the table already reached
 CHECKPOINT_EVERY = 20  # commits between Delta log checkpoints: who opens the table replays at most that many small files
 COMMITS_OF_A_HANDLE = CHECKPOINT_EVERY  # then it is opened anew: each commit it knows makes the next slower
+ROWS_BY_HAND = 50_000  # of the files an upsert changes, at most: they are in memory
+_STATS, _RETENTION, _INTERVAL = "delta.dataSkippingStatsColumns", "delta.logRetentionDuration", "delta.checkpointInterval"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Lakehouse:
         self._open: dict[str, DeltaTable] = {}
         self._newest: dict[str, datetime] = {}
         self._opened_at: dict[str, int] = {}  # the version at which the handle in hand was opened
+        self._heads: dict[str, Head] = {}
+        self._recent: dict[str, Recent] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
 
@@ -75,11 +81,7 @@ class Lakehouse:
 
     def _create(self, table: Table) -> None:
         if not self.exists(table):
-            settings = {
-                "delta.checkpointInterval": str(CHECKPOINT_EVERY),
-                "delta.dataSkippingStatsColumns": ",".join(table.stats),
-                "delta.logRetentionDuration": "interval 7 days",
-            }
+            settings = {_INTERVAL: str(CHECKPOINT_EVERY), _STATS: ",".join(table.stats), _RETENTION: "interval 7 days"}
             schema, about = arrow_schema(table), {"name": table.name, "description": table.description}
             DeltaTable.create(self.path(table), schema, mode="ignore", configuration=settings, **about)
 
@@ -87,12 +89,12 @@ class Lakehouse:
 
     def version(self, table: Table) -> int:
         with self._alone(table):
-            return self._in_hand(table).version()
+            return self._head(table).version
 
     def transaction(self, table: Table, app: str) -> int:
         """The last version the app committed to the table, -1 when none."""
         with self._alone(table):
-            seen = self._in_hand(table).transaction_version(app)
+            seen = self._last(table, app)
         return -1 if seen is None else seen
 
     def read(self, table: Table, columns: Iterable[str], where: str = "") -> pa.Table:
@@ -101,6 +103,19 @@ class Lakehouse:
         schema = pa.schema([whole.field(name).remove_metadata() for name in columns])
         found = self.batches(table, schema.names, where).read_all()
         return found.cast(schema)  # DataFusion answers in string views, which Arrow cannot filter by
+
+    def between(self, table: Table, columns: Sequence[str], low: datetime, high: datetime) -> pa.Table:
+        """As `read`, for the rows whose time (the first of the table's statistics) lies in [low, high): from memory what was lately
+        written."""
+        with self._alone(table):
+            if self._head(table).is_plain:
+                recent = self._files(table)
+                names = recent.spanning(low, high)
+                if sum(recent.counts(names)) <= ROWS_BY_HAND:
+                    rows = recent.rows(names)
+                    times = rows[recent.time]
+                    return rows.filter(pc.and_(pc.greater_equal(times, low), pc.less(times, high))).select(columns)
+        return self.read(table, columns, time_ranges(table.stats[0], [(low, high)]))
 
     def batches(self, table: Table, columns: Iterable[str], where: str = "") -> pa.RecordBatchReader:
         """As `read`, but a batch after the other: however large the table, only a part of it is in memory. Strings come as views."""
@@ -133,6 +148,30 @@ class Lakehouse:
             self._opened(table)
         return self._open[table.name]
 
+    def _head(self, table: Table) -> Head:
+        """What the next commit must know, whoever made the last one."""
+        head = self._heads.get(table.name)
+        if head is None or has_more(Path(self.path(table)), head.version):
+            delta = self._in_hand(table)
+            head = self._heads[table.name] = Head(delta.version(), is_plain(delta, table, (_STATS, _RETENTION, _INTERVAL)))
+        return head
+
+    def _last(self, table: Table, app: str) -> int | None:
+        """The app's last transaction; of commits by this house's own hand without a look at the table."""
+        seen = self._head(table).committed.get(app)
+        return self._open[table.name].transaction_version(app) if seen is None else seen
+
+    def _has_seen(self, table: Table, txn: Txn) -> bool:
+        seen = self._last(table, txn.app)
+        return seen is not None and seen >= txn.version
+
+    def _files(self, table: Table) -> Recent:
+        """The table's files as they stand."""
+        recent = self._recent.setdefault(table.name, Recent(Path(self.path(table)), table))
+        if recent.version != self._head(table).version:
+            recent.bring_up_to(self._in_hand(table))
+        return recent
+
     def _opened(self, table: Table) -> None:
         self._open[table.name] = DeltaTable(self.path(table))
         self._opened_at[table.name] = self._open[table.name].version()
@@ -146,37 +185,69 @@ class Lakehouse:
     def append(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
         """Adds the rows; False when this transaction was committed before (or there is nothing to add)."""
         with self._alone(table), self._turn(table):
-            delta = self._in_hand(table)
-            if rows.num_rows == 0 or _seen(delta, txn):
+            if rows.num_rows == 0 or self._has_seen(table, txn):
                 return False
             if rows.num_rows > self._spark_above:
                 self._append_by_spark(table, rows, txn)
+            elif self._head(table).is_plain:
+                self._commit(table, txn, [conformed(rows, table)])
             else:
-                write_deltalake(delta, conformed(rows, table), mode="append", commit_properties=_properties(txn))
+                write_deltalake(self._in_hand(table), conformed(rows, table), mode="append", commit_properties=_properties(txn))
             return True
 
     def upsert(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
         """Adds to (ACCUMULATE) or takes the place of (REPLACE) the row of each grain; False when committed before or empty.
 
-        `rows` has one row per grain. For tables of windows it takes up to two commits: rows of windows the table already reaches are
-        merged first, rows of newer windows are appended last. So a file holds the windows of few batches and a merge rewrites only
-        those; merged together, each batch would rewrite the whole table. The merge does not change which windows are newer, so a
-        replay that finds only the first commit splits the rows the same way.
+        `rows` has one row per grain. Rows of windows the table already reaches are merged, rows of newer windows get a file of their
+        own. So a file holds the windows of few batches and a merge rewrites only those; merged together, each batch would rewrite the
+        whole table. By this house's own hand that is one commit, by delta-rs up to two, those of newer windows last: the merge does not
+        change which windows are newer, so a replay that finds only the first commit splits the rows the same way.
         """
         with self._alone(table), self._turn(table):
-            delta = self._in_hand(table)
-            if rows.num_rows == 0 or _seen(delta, txn):
+            if rows.num_rows == 0 or self._has_seen(table, txn):
                 return False
             rows = conformed(rows, table)
+            if self._upsert_by_hand(table, rows, txn):
+                return True
+            delta = self._in_hand(table)
             known, newer = self._split(table, delta, rows)
             if known.num_rows:
                 merging = txn.step(KNOWN) if newer.num_rows else txn
-                if not _seen(delta, merging):
+                if not self._has_seen(table, merging):
                     self._merge(table, delta, known, merging)
             if newer.num_rows:
                 write_deltalake(delta, newer, mode="append", commit_properties=_properties(txn))
                 self._newest[table.name] = pc.max(newer[WINDOW]).as_py()
             return True
+
+    def _upsert_by_hand(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
+        """False when it takes delta-rs: for too many rows, a table without windows, or one that is not as this house creates them."""
+        if WINDOW not in table.grain or not self._head(table).is_plain or self._has_seen(table, txn.step(KNOWN)):
+            return False
+        recent = self._files(table)
+        span = pc.min_max(rows[WINDOW]).as_py()
+        names = recent.spanning(span["min"], span["max"])
+        if rows.num_rows > self._spark_above or rows.num_rows + sum(recent.counts(names)) > ROWS_BY_HAND:
+            return False
+        known, newer = _parted(rows, recent.newest)
+        standing = recent.rows(names)
+        changed, merged = upserted(table, standing, recent.counts(names), known)
+        self._commit(table, txn, [merged, newer], [names[n] for n in changed])
+        self._newest[table.name] = recent.newest
+        return True
+
+    def _commit(self, table: Table, txn: Txn, new: Sequence[pa.Table], old: Sequence[str] = ()) -> None:
+        """One commit by this house's own hand: a file for the rows of each of `new`, in place of the files `old`."""
+        folder, head, recent = Path(self.path(table)), self._head(table), self._recent.get(table.name)
+        files = [(added(folder, rows, table), rows) for rows in new if rows.num_rows]
+        put(folder, head.version + 1, txn.app, txn.version, [*map(removed, old), *(action for action, _ in files)])
+        if recent and recent.version == head.version:
+            recent.follow([(action["add"]["path"], rows) for action, rows in files], old)
+        head.version += 1
+        head.committed[txn.app] = txn.version
+        if head.version % CHECKPOINT_EVERY == 0:  # as delta-rs does after its own
+            self._opened(table)
+            self._open[table.name].create_checkpoint()
 
     def overwrite(self, table: Table, rows: pa.Table | DataFrame, txns: Iterable[Txn] = (), where: str = "") -> None:
         """Puts the rows in place of all rows (or of those that keep `where`) in one commit, which also records the transactions.
@@ -216,11 +287,9 @@ class Lakehouse:
         if WINDOW not in table.grain:
             return rows, rows.slice(0, 0)
         newest = self._newest.get(table.name) or _newest_window(delta)
-        if newest is None:
-            return rows.slice(0, 0), rows
-        self._newest[table.name] = newest
-        is_newer = pc.greater(rows[WINDOW], pa.scalar(newest, pa.timestamp("us", "UTC")))
-        return rows.filter(pc.invert(is_newer)), rows.filter(is_newer)
+        if newest is not None:
+            self._newest[table.name] = newest
+        return _parted(rows, newest)
 
     def _merge(self, table: Table, delta: DeltaTable, rows: pa.Table, txn: Txn) -> None:
         if rows.num_rows > self._spark_above:
@@ -242,6 +311,7 @@ class Lakehouse:
             done = task(self._in_hand(table))
             self._newest.pop(table.name, None)
             self._open.pop(table.name)
+            self._heads.pop(table.name, None)
             return done
 
     # --- Spark's hand: the same two writes for what is too large for the driver's writer --------------------------------------------
@@ -282,9 +352,12 @@ class Lakehouse:
             yield
 
 
-def _seen(delta: DeltaTable, txn: Txn) -> bool:
-    seen = delta.transaction_version(txn.app)
-    return seen is not None and seen >= txn.version
+def _parted(rows: pa.Table, newest: datetime | None) -> tuple[pa.Table, pa.Table]:
+    """The rows of windows up to the newest, and those of newer ones."""
+    if newest is None:
+        return rows.slice(0, 0), rows
+    is_newer = pc.greater(rows[WINDOW], pa.scalar(newest, pa.timestamp("us", "UTC")))
+    return rows.filter(pc.invert(is_newer)), rows.filter(is_newer)
 
 
 def _properties(txn: Txn) -> CommitProperties:
