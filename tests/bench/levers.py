@@ -75,7 +75,11 @@ def _opened_each_time() -> None:
 
 
 def _merged_as_one() -> None:
-    Lakehouse._split = lambda self, table, delta, rows: (rows, rows.slice(0, 0))
+    lakehouse._parted = lambda rows, newest: (rows, rows.slice(0, 0))
+
+
+def _by_delta_rs() -> None:
+    lakehouse.is_plain = lambda *_: False
 
 
 def _gold_after_the_topics() -> None:
@@ -124,6 +128,7 @@ PATCHES: dict[str, Callable[[], None]] = {
     "the next commit's file is looked for": _delta_rs_asked_each_time,
     "tables are held open": _opened_each_time,
     "newer windows are appended, not merged": _merged_as_one,
+    "small commits by hand, not delta-rs": _by_delta_rs,
     "topics are committed while Spark computes gold": _gold_after_the_topics,
     "checkpoint files without Hadoop's processes": _hadoop_processes,
     "a Unix socket between Java and Python": _tcp,
@@ -131,7 +136,7 @@ PATCHES: dict[str, Callable[[], None]] = {
     "classes are kept as Java has them in memory": _classes_loaded_anew,
 }
 SETTINGS: dict[str, dict[str, int]] = {
-    "small commits by delta-rs": {"spark_above_rows": 0},
+    "small commits without Spark": {"spark_above_rows": 0},
     "commits side by side": {"commit_threads": 1},
 }
 LEVERS = [*PATCHES, *SETTINGS]

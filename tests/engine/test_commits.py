@@ -238,6 +238,19 @@ def test_as_in_sql_null_equals_nothing_and_adds_to_nothing(lake: Lakehouse) -> N
     assert [(row["amount"], row["units"]) for row in found if row["product_id"] == "a"] == [(None, 2)]
 
 
+def test_a_file_nobody_knows_the_times_of_is_merged_with_like_any(lake: Lakehouse, tmp_path: Path) -> None:
+    lake.upsert(SALES, table_of(sale(5, "a", 1), table=SALES), Txn("scan", 0))
+    commit = DeltaLog(Path(lake.path(SALES))).commits[1]
+    lines = [json.loads(line) for line in commit.read_text().splitlines()]
+    for line in lines:
+        line.get("add", {}).pop("stats", None)
+    commit.write_text("\n".join(map(json.dumps, lines)))
+    for number in (1, 2):
+        assert Lakehouse(tmp_path).upsert(SALES, table_of(sale(5, "a", number), table=SALES), Txn("scan", number)) is True
+    found = Lakehouse(tmp_path).read(SALES, SALES.column_names).to_pylist()
+    assert [(row["amount"], row["units"]) for row in found] == [(4, 3)]
+
+
 def test_a_sum_too_large_for_its_column_is_refused(lake: Lakehouse) -> None:
     most = {"amount": Decimal("999999999999999999999999.9999"), "units": 2**63 - 1}
     for name, value in most.items():

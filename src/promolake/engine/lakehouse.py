@@ -225,6 +225,8 @@ class Lakehouse:
         if WINDOW not in table.grain or not self._head(table).is_plain or self._has_seen(table, txn.step(KNOWN)):
             return False
         recent = self._files(table)
+        if not recent.is_bounded:  # which windows are newer is not known
+            return False
         span = pc.min_max(rows[WINDOW]).as_py()
         names = recent.spanning(span["min"], span["max"])
         if rows.num_rows > self._spark_above or rows.num_rows + sum(recent.counts(names)) > ROWS_BY_HAND:

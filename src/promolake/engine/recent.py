@@ -23,12 +23,12 @@ from promolake.core.table import Table, Written
 from promolake.engine.arrow import arrow_schema, conformed
 
 MAX_ROWS = 200_000  # of one table kept in memory
-_TIME = pa.timestamp("us", "UTC")
+UNKNOWN = 2**62
 
 
 @dataclass
 class _File:
-    low: datetime | None  # of the time column; None when nobody said: it may span anything
+    low: datetime | None  # of the time column; None when nobody said
     high: datetime | None
     count: int
     rows: pa.Table | None = None
@@ -49,8 +49,13 @@ class Recent:
         known, self._files = self._files, {}
         for file in pa.table(delta.get_add_actions(flatten=True)).to_pylist():
             low, high = (_utc(file.get(f"{bound}.{self.time}")) for bound in ("min", "max"))
-            self._files[file["path"]] = known.get(file["path"]) or _File(low, high, file["num_records"] or 0)
+            self._files[file["path"]] = known.get(file["path"]) or _File(low, high, _count(file["num_records"]))
         self.version = delta.version()
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether of each file it is known what time it spans."""
+        return all(file.low is not None and file.high is not None for file in self._files.values() if file.count)
 
     @property
     def newest(self) -> datetime | None:
@@ -131,6 +136,11 @@ def _updated(table: Table, before: pa.Table, now: pa.Table) -> pa.Table:
 
 def _numbered(rows: pa.Table, name: str) -> pa.Table:
     return rows.append_column(name, pa.array(np.arange(rows.num_rows)))
+
+
+def _count(said: int | None) -> int:
+    """Of a file that says nothing: more than anybody takes into memory."""
+    return UNKNOWN if said is None else said
 
 
 def _utc(time: datetime | None) -> datetime | None:
