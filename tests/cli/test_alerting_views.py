@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alerts.viewed import BUSIEST, CONVERSION, FRAME, LEADER, RUNNING, SALES, Lake, from_, sale
+from alerts.viewed import BUSIEST, CONVERSION, FRAME, LEADER, RUNNING, SALES, Lake, sale, start
 from cli.conftest import Answer
 
 Promolake = Callable[..., Answer]
@@ -59,7 +59,7 @@ def test_a_backtest_over_a_view_says_what_the_stream_said(tmp_path: Path, home: 
     rule_file.write_text(FRAME.replace("RULE", LEADER))
     (found,) = json.loads(promolake("alerts", "backtest", "--rule", "Leader", "--json").out)
     told = [minute for _, _, minute in lake.alerts()]
-    assert (found["labels"], found["starts_at"], found["ends_at"]) == ("product_id=p", *map(from_, told))
+    assert (found["labels"], found["starts_at"], found["ends_at"]) == ("product_id=p", *(start(minute).isoformat() for minute in told))
     page = tmp_path / "leader.html"
     assert promolake("alerts", "backtest", "--rule", "Leader", "--plot", str(page)).code == 0
     assert "product_id=p: 3 minutes" in page.read_text()
