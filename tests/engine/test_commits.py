@@ -16,16 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from promolake.core.table import Column, Table, Written
-from promolake.engine import lakehouse
+from engine.small_tables import MIDNIGHT, SALES, batch, held, time
+from promolake.core.table import Column, Table
+from promolake.engine import lakehouse, recent
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.commits import put
 from promolake.engine.delta_log import FOLDER, DeltaLog
 from promolake.engine.housekeeping import compacted, vacuumed
-from promolake.engine.lakehouse import Lakehouse, Txn
+from promolake.engine.lakehouse import CHECKPOINT_EVERY, Lakehouse, Txn
 from promolake.engine.recent import upserted
 
-MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
 EVERYTHING = Table(
     "bronze.everything",
     "A column of every type.",
@@ -61,8 +61,8 @@ LATE = FULL | {"at": datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)}
 NOTHING = dict.fromkeys(FULL)
 
 
-def table_of(*rows: dict[str, Any], table: Table = EVERYTHING) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=arrow_schema(table).remove_metadata())
+def table_of(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=arrow_schema(EVERYTHING).remove_metadata())
 
 
 @pytest.fixture
@@ -203,60 +203,63 @@ def test_the_doctor_sees_that_a_commit_was_cut_off_at_the_end_of_a_line(lake: La
 # --- files in memory -------------------------------------------------------------------------------------------------------------------
 
 
-SALES = Table(
-    "gold.sales",
-    "Adds up.",
-    (
-        Column("window_start", "timestamp", "The minute."),
-        Column("window_end", "timestamp", "Its end."),
-        Column("product_id", "string", "The product; may be NULL."),
-        Column("amount", "decimal(28,4)", "What it brought."),
-        Column("units", "bigint", "How many."),
-    ),
-    Written.ACCUMULATE,
-    ("window_start", "product_id"),
-    ("window_start",),
-)
-
-
-def sale(minute: int, product: str | None, amount: int | None, units: int = 1) -> dict[str, Any]:
-    start = MIDNIGHT + timedelta(minutes=minute)
-    money = None if amount is None else Decimal(amount)
-    return {"window_start": start, "window_end": start + timedelta(minutes=1), "product_id": product, "amount": money, "units": units}
-
-
 def test_as_in_sql_null_equals_nothing_and_adds_to_nothing(lake: Lakehouse) -> None:
     for number in range(2):
-        rows = table_of(sale(0, None, 1), sale(0, "a", None), sale(0, "b", number), table=SALES)
-        lake.upsert(SALES, rows, Txn("scan", number))
-    found = lake.read(SALES, SALES.column_names).to_pylist()
-    assert sorted((row["product_id"] or "", row["amount"], row["units"]) for row in found if row["product_id"] != "a") == [
-        ("", 1, 1),
-        ("", 1, 1),
-        ("b", 1, 2),
+        lake.upsert(SALES, batch({(0, None): (1, 1), (0, "a"): (None, 1), (0, "b"): (number, 1)}), Txn("scan", number))
+    found = lake.read(SALES, ("product_id", "amount", "units")).to_pylist()
+    assert sorted((row["product_id"] or "", str(row["amount"]), row["units"]) for row in found) == [
+        ("", "1.0000", 1),
+        ("", "1.0000", 1),
+        ("a", "None", 2),
+        ("b", "1.0000", 2),
     ]
-    assert [(row["amount"], row["units"]) for row in found if row["product_id"] == "a"] == [(None, 2)]
 
 
 def test_a_file_nobody_knows_the_times_of_is_merged_with_like_any(lake: Lakehouse, tmp_path: Path) -> None:
-    lake.upsert(SALES, table_of(sale(5, "a", 1), table=SALES), Txn("scan", 0))
+    lake.upsert(SALES, batch({(5, "a"): (1, 1)}), Txn("scan", 0))
     commit = DeltaLog(Path(lake.path(SALES))).commits[1]
     lines = [json.loads(line) for line in commit.read_text().splitlines()]
     for line in lines:
         line.get("add", {}).pop("stats", None)
     commit.write_text("\n".join(map(json.dumps, lines)))
     for number in (1, 2):
-        assert Lakehouse(tmp_path).upsert(SALES, table_of(sale(5, "a", number), table=SALES), Txn("scan", number)) is True
-    found = Lakehouse(tmp_path).read(SALES, SALES.column_names).to_pylist()
-    assert [(row["amount"], row["units"]) for row in found] == [(4, 3)]
+        assert Lakehouse(tmp_path).upsert(SALES, batch({(5, "a"): (number, 1)}), Txn("scan", number)) is True
+    assert held(Lakehouse(tmp_path)) == {(5, "a"): (Decimal(4), 3)}
 
 
-def test_a_sum_too_large_for_its_column_is_refused(lake: Lakehouse) -> None:
-    most = {"amount": Decimal("999999999999999999999999.9999"), "units": 2**63 - 1}
-    for name, value in most.items():
-        row = table_of(sale(0, "a", 0, 0) | {name: value}, table=SALES)
+def test_a_sum_too_large_for_its_column_is_refused() -> None:
+    for amount, units in (("999999999999999999999999.9999", 0), (0, 2**63 - 1)):
+        row = batch({(0, "a"): (amount, units)})
         with pytest.raises(pa.ArrowInvalid):
             upserted(SALES, row, [1], row)
+
+
+def test_a_minute_written_again_and_again_stays_in_one_piece(lake: Lakehouse) -> None:
+    """Else each look at it and each merge would take longer than the one before."""
+    for number in range(30):
+        lake.upsert(SALES, batch({(0, "a"): (1, 1), (0, str(number)): (1, 1)}), Txn("scan", number))
+    assert lake.between(SALES, SALES.column_names, MIDNIGHT, time(1))["amount"].num_chunks == 1
+    assert held(lake)[(0, "a")] == (Decimal(30), 30)
+
+
+@pytest.mark.spark
+def test_spark_reads_and_goes_on_writing_behind_a_checkpoint_of_files_taken_out_by_hand(lake: Lakehouse, spark: SparkSession) -> None:
+    for number in range(CHECKPOINT_EVERY + 3):
+        lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", number))
+    frame = spark.read.format("delta").load(lake.path(SALES))
+    assert DeltaLog(Path(lake.path(SALES))).checkpoint == CHECKPOINT_EVERY
+    assert [(row.amount, row.units) for row in frame.collect()] == [(CHECKPOINT_EVERY + 3, CHECKPOINT_EVERY + 3)]
+    spark.sql(f"UPDATE delta.`{lake.path(SALES)}` SET units = 0")
+    lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 99))
+    assert held(lake) == {(0, "a"): (Decimal(CHECKPOINT_EVERY + 4), 1)}
+
+
+def test_old_rows_are_let_go_of_and_read_again(lake: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "MAX_BYTES", 1)
+    for number in range(6):
+        lake.upsert(SALES, batch({(number // 2, "a"): (1, 1)}), Txn("scan", number))
+    assert [file.rows for file in lake._recent[SALES.name]._files.values()] == [None] * 3
+    assert lake.between(SALES, ("units",), MIDNIGHT, time(2))["units"].to_pylist() == [2, 2]
 
 
 STEP = st.one_of(
@@ -282,15 +285,14 @@ def test_what_is_read_from_memory_is_what_stands_whoever_wrote_and_tidied_up(tmp
             elif step == "opened":
                 lake = Lakehouse(root)
             else:
-                rows = table_of(*(sale(minute, product, amount) for (minute, product), amount in figures.items()), table=SALES)
+                rows = batch({grain: (amount, 1) for grain, amount in figures.items()})
                 with pytest.MonkeyPatch.context() as patch:
                     if step == "delta-rs's":
                         patch.setattr(lakehouse, "ROWS_BY_HAND", 0)
                     (Lakehouse(root) if step == "another's" else lake).upsert(SALES, rows, Txn("scan", number))
                 for grain, amount in figures.items():
                     truth[grain] = truth.get(grain, 0) + amount
-            start, end = MIDNIGHT + timedelta(minutes=low), MIDNIGHT + timedelta(minutes=high)
-            found = lake.between(SALES, ("window_start", "product_id", "amount"), start, end).to_pylist()
+            found = lake.between(SALES, ("window_start", "product_id", "amount"), time(low), time(high)).to_pylist()
             stands = [((row["window_start"] - MIDNIGHT) // timedelta(minutes=1), row["product_id"], row["amount"]) for row in found]
             assert sorted(stands) == sorted((minute, p, amount) for (minute, p), amount in truth.items() if low <= minute < high)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,42 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from drawn import drawn
-from promolake.core.table import Column, Table, Written
+from engine.small_tables import EVENTS, MIDNIGHT, PLACES, PRICES, SALES, batch, events, files, held, left_to_delta_rs, places, time
+from promolake.core.table import Table
 from promolake.engine import lakehouse
-from promolake.engine.arrow import arrow_schema
 from promolake.engine.delta_log import DeltaLog
 from promolake.engine.lakehouse import COMMITS_OF_A_HANDLE, Lakehouse, Txn, time_ranges
 from promolake.engine.ledger import LEDGER
 from promolake.hallway import HALLWAY
-
-MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
-_WINDOWED = (
-    Column("window_start", "timestamp", "The minute."),
-    Column("window_end", "timestamp", "Its end."),
-    Column("product_id", "string", "The product."),
-    Column("amount", "decimal(28,4)", "What it brought."),
-    Column("units", "bigint", "How many."),
-)
-GRAIN = ("window_start", "product_id")
-SALES = Table("gold.sales", "Adds up.", _WINDOWED, Written.ACCUMULATE, GRAIN, ("window_start",))
-PRICES = Table("gold.prices", "Is replaced.", _WINDOWED, Written.REPLACE, GRAIN, ("window_start",))
-PLACES = Table(
-    "gold.places",
-    "Is replaced, and knows no windows.",
-    (Column("event_id", "string", "The event."), Column("event_time", "timestamp", "Its time."), Column("place", "string", "Where.")),
-    Written.REPLACE,
-    ("event_id",),
-    ("event_time",),
-)
-EVENTS = Table("silver.events", "Is appended to.", PLACES.columns, stats=("event_time",))
-
-Figures = dict[tuple[int, str], tuple[Decimal, int]]
-"""(amount, units) by (minute since midnight, product)."""
 
 
 @pytest.fixture(params=["by hand", "by delta-rs"])
@@ -56,62 +26,6 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     if request.param == "by delta-rs":
         left_to_delta_rs(monkeypatch)
     return Lakehouse(tmp_path)
-
-
-@pytest.fixture
-def delta_rs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lakehouse:
-    """A lake all of whose upserts are delta-rs's, in up to two commits each."""
-    left_to_delta_rs(monkeypatch)
-    return Lakehouse(tmp_path)
-
-
-def left_to_delta_rs(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lakehouse, "is_plain", lambda *_: False)
-
-
-def time(minute: float) -> datetime:
-    return MIDNIGHT + timedelta(minutes=minute)
-
-
-def batch(figures: dict[tuple[int, str], tuple[Any, int]]) -> pa.Table:
-    rows = [
-        {"window_start": time(minute), "window_end": time(minute + 1), "product_id": product, "amount": Decimal(amount), "units": units}
-        for (minute, product), (amount, units) in figures.items()
-    ]
-    return pa.Table.from_pylist(rows, schema=arrow_schema(SALES))
-
-
-def held(lake: Lakehouse, table: Table = SALES) -> Figures:
-    rows = lake.read(table, table.column_names).to_pylist()
-    assert all(row["window_end"] - row["window_start"] == timedelta(minutes=1) for row in rows)
-    found = {((row["window_start"] - MIDNIGHT) // timedelta(minutes=1), row["product_id"]): (row["amount"], row["units"]) for row in rows}
-    assert len(found) == len(rows), "a grain stands twice"
-    return found
-
-
-def events(*rows: tuple[str, float, str]) -> pa.Table:
-    return pa.Table.from_pylist([{"event_id": i, "event_time": time(m), "place": p} for i, m, p in rows], schema=arrow_schema(EVENTS))
-
-
-def places(lake: Lakehouse, table: Table = EVENTS, where: str = "") -> dict[str, str]:
-    return {row["event_id"]: row["place"] for row in lake.read(table, ["event_id", "place"], where).to_pylist()}
-
-
-def files(lake: Lakehouse, table: Table) -> set[str]:
-    return set(DeltaTable(lake.path(table)).file_uris())
-
-
-@contextmanager
-def crash_before_the_append() -> Iterator[None]:
-    """The next append of delta-rs fails, the second of an upsert's two commits, and any commit by hand."""
-    with pytest.MonkeyPatch.context() as patch:
-
-        def failing(*_: object, **__: object) -> None:
-            raise OSError("No space left on device")
-
-        patch.setattr(lakehouse, "write_deltalake", failing)
-        patch.setattr(lakehouse, "put", failing)
-        yield
 
 
 # --- once, and exactly ---------------------------------------------------------------------------------------------------------
@@ -171,128 +85,6 @@ def test_a_value_that_does_not_fit_its_column_is_refused_and_nothing_is_written(
     with pytest.raises(pa.ArrowInvalid):
         lake.upsert(SALES, too_large, Txn("scan", 0))
     assert held(lake) == {}
-
-
-# --- crashes between the two commits of an upsert --------------------------------------------------------------------------------
-
-
-STANDS = {(0, "a"): ("10", 1), (1, "a"): ("20", 2)}
-COMES = {(1, "a"): ("5", 1), (1, "b"): ("7", 1), (2, "a"): ("3", 1)}
-SUMS = {(0, "a"): (Decimal(10), 1), (1, "a"): (Decimal(25), 3), (1, "b"): (Decimal(7), 1), (2, "a"): (Decimal(3), 1)}
-
-
-def crashed(lake: Lakehouse, txn: Txn) -> None:
-    lake.upsert(SALES, batch(STANDS), Txn("scan", 0))
-    with crash_before_the_append(), pytest.raises(OSError, match="No space left"):
-        lake.upsert(SALES, batch(COMES), txn)
-    assert held(lake) == {(0, "a"): (Decimal(10), 1), (1, "a"): (Decimal(25), 3), (1, "b"): (Decimal(7), 1)}, "the crash came elsewhere"
-
-
-@pytest.mark.parametrize("reopened", [False, True], ids=["in the same process", "in the next one"])
-def test_a_crash_between_the_two_commits_of_an_upsert_is_mended_by_the_replay(delta_rs: Lakehouse, tmp_path: Path, reopened: bool) -> None:
-    crashed(delta_rs, Txn("scan", 1))
-    again = Lakehouse(tmp_path) if reopened else delta_rs
-    assert again.upsert(SALES, batch(COMES), Txn("scan", 1)) is True
-    assert held(again) == SUMS
-    assert again.upsert(SALES, batch(COMES), Txn("scan", 1)) is False
-    assert held(again) == SUMS
-
-
-def test_what_delta_rs_began_is_ended_though_the_table_is_written_by_hand_since(tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        left_to_delta_rs(patch)
-        crashed(Lakehouse(tmp_path), Txn("scan", 1))
-    again = Lakehouse(tmp_path)
-    assert again.upsert(SALES, batch(COMES), Txn("scan", 1)) is True
-    assert held(again) == SUMS
-    assert again.upsert(SALES, batch(COMES), Txn("scan", 2)) is True
-    assert held(again) == {grain: (2 * amount, 2 * units) for grain, (amount, units) in SUMS.items() if grain not in STANDS} | {
-        (0, "a"): (Decimal(10), 1),
-        (1, "a"): (Decimal(30), 4),
-    }
-
-
-def test_an_upsert_by_hand_is_one_commit_and_a_crash_leaves_nothing_of_it(tmp_path: Path) -> None:
-    lake = Lakehouse(tmp_path)
-    lake.upsert(SALES, batch(STANDS), Txn("scan", 0))
-    before = held(lake)
-    with crash_before_the_append(), pytest.raises(OSError, match="No space left"):
-        lake.upsert(SALES, batch(COMES), Txn("scan", 1))
-    assert (held(lake), lake.version(SALES)) == (before, 1)
-    assert lake.upsert(SALES, batch(COMES), Txn("scan", 1)) is True
-    assert (held(lake), lake.version(SALES)) == (SUMS, 2)
-
-
-def test_without_the_transaction_the_same_replay_doubles(delta_rs: Lakehouse) -> None:
-    """The control: were the first commit not recorded, the tests above would fail."""
-    crashed(delta_rs, Txn("scan", 1))
-    delta_rs.upsert(SALES, batch(COMES), Txn("a scan that does not know what it did", 1))
-    assert held(delta_rs) == SUMS | {(1, "a"): (Decimal(30), 4), (1, "b"): (Decimal(14), 2)}
-
-
-FIGURES = st.dictionaries(
-    st.tuples(st.integers(0, 6), st.sampled_from("abc")),
-    st.tuples(st.decimals(-1000, 1000, allow_nan=False, places=4), st.integers(0, 9)),
-    min_size=1,
-    max_size=6,
-)
-BATCHES = st.lists(st.tuples(FIGURES, st.sampled_from(["plain", "replayed", "crashed", "reopened"])), min_size=1, max_size=6)
-
-
-def recomputed(batches: list[Figures], table: Table) -> Figures:
-    found: Figures = {}
-    for figures in batches:
-        for grain, (amount, units) in figures.items():
-            stands = found.get(grain, (Decimal(0), 0)) if table is SALES else (Decimal(0), 0)
-            found[grain] = (stands[0] + amount, stands[1] + units)
-    return found
-
-
-def upserted(opened: Callable[[int], Lakehouse], table: Table, batches: list[tuple[Figures, str]]) -> Figures:
-    """What the table holds after batches of new, known and late windows, some written twice, some crashed and replayed."""
-    lake = opened(0)
-    for number, (figures, fate) in enumerate(batches):
-        if fate == "crashed":
-            with crash_before_the_append():
-                try:
-                    lake.upsert(table, batch(figures), Txn("scan", number))
-                except OSError:
-                    lake = opened(number)
-        lake.upsert(table, batch(figures), Txn("scan", number))
-        if fate != "plain":
-            lake = opened(number) if fate == "reopened" else lake
-            assert lake.upsert(table, batch(figures), Txn("scan", number)) is False
-    return held(lake, table)
-
-
-@pytest.mark.parametrize("by_hand", [True, False], ids=["by hand", "by delta-rs"])
-@pytest.mark.parametrize("table", [SALES, PRICES], ids=lambda table: table.written)
-def test_any_sequence_of_batches_gives_what_a_recomputation_gives(monkeypatch: pytest.MonkeyPatch, table: Table, by_hand: bool) -> None:
-    if not by_hand:
-        left_to_delta_rs(monkeypatch)
-
-    @settings(max_examples=25, deadline=None, derandomize=True, database=None)
-    @given(BATCHES)
-    def check(batches: list[tuple[Figures, str]]) -> None:
-        with tempfile.TemporaryDirectory() as root:
-            assert upserted(lambda _: Lakehouse(Path(root)), table, batches) == recomputed([figures for figures, _ in batches], table)
-
-    check()
-
-
-@pytest.mark.spark
-@pytest.mark.parametrize("table", [SALES, PRICES], ids=lambda table: table.written)
-def test_so_it_does_when_spark_writes_every_second_batch(spark: SparkSession, tmp_path: Path, table: Table) -> None:
-    """Mixed writers: each sees what the other wrote and which transactions it recorded."""
-    (batches,) = drawn(st.lists(st.tuples(FIGURES, st.just("plain")), min_size=4, max_size=4), 1)
-    lake = Lakehouse(tmp_path, lambda: spark)
-    for number, (figures, _) in enumerate(batches):
-        lake._spark_above = 1_000_000 if number % 2 else 0
-        assert lake.upsert(table, batch(figures), Txn("scan", number)) is True
-        lake._spark_above = 0 if number % 2 else 1_000_000
-        assert lake.upsert(table, batch(figures), Txn("scan", number)) is False
-        assert lake.transaction(table, "scan") == Lakehouse(tmp_path).transaction(table, "scan") == number
-        assert held(lake, table) == recomputed([figures for figures, _ in batches[: number + 1]], table)
 
 
 @pytest.mark.spark
@@ -383,18 +175,6 @@ def test_after_an_overwrite_newer_windows_are_known_by_what_stands_now(lake: Lak
     lake.overwrite(SALES, batch({(0, "a"): (1, 1)}))
     lake.upsert(SALES, batch({(0, "a"): (1, 1), (5, "a"): (2, 2)}), Txn("scan", 1))
     assert held(lake) == {(0, "a"): (Decimal(2), 2), (5, "a"): (Decimal(2), 2)}
-
-
-def test_a_table_put_in_place_after_a_half_written_upsert_takes_the_whole_of_its_replay(delta_rs: Lakehouse) -> None:
-    lake = delta_rs
-    standing, fifth = {(0, "a"): ("1", 1)}, {(0, "a"): ("10", 10), (1, "a"): ("5", 5)}
-    lake.upsert(SALES, batch(standing), Txn("scan", 4))
-    with crash_before_the_append(), pytest.raises(OSError, match="No space"):
-        lake.upsert(SALES, batch(fifth), Txn("scan", 5))
-    assert held(lake) == {(0, "a"): (Decimal(11), 11)}, "nothing was half written"
-    lake.overwrite(SALES, batch(standing), [Txn("scan", 4)])
-    lake.upsert(SALES, batch(fifth), Txn("scan", 5))
-    assert held(lake) == {(0, "a"): (Decimal(11), 11), (1, "a"): (Decimal(5), 5)}
 
 
 def test_a_handle_used_for_long_is_opened_anew_and_nothing_is_lost(lake: Lakehouse) -> None:

@@ -56,5 +56,10 @@ class Table:
         return tuple(name for name in self.column_names if name not in self.grain)
 
     @property
+    def sums(self) -> tuple[str, ...]:
+        """The figures that are added to those of the row that stands: where it accumulates all of them, but for the end of a window."""
+        return tuple(name for name in self.figures if name != "window_end") if self.written is Written.ACCUMULATE else ()
+
+    @property
     def ddl(self) -> str:
         return ", ".join(f"`{column.name}` {column.type}" for column in self.columns)

@@ -23,9 +23,8 @@ from deltalake import DeltaTable
 
 from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema
-from promolake.engine.delta_log import FOLDER
+from promolake.engine.delta_log import ENGINE, FOLDER
 
-ENGINE = "promolake"
 Action = dict[str, dict[str, Any]]
 _READER, _WRITER = 1, 2  # of the protocol: no feature but appends and what may not be NULL, which no column here has
 _YEARS = (np.datetime64("0001", "ms"), np.datetime64("9999", "ms"))

@@ -26,7 +26,8 @@ _COUNTED = {  # what is said that a commit adds and removes, in its first line
     "add": ("num_added_files", "num_target_files_added", "numFilesAdded"),
     "remove": ("num_removed_files", "num_target_files_removed", "numFilesRemoved"),
 }
-_COUNTING = ("delta-rs", "promolake")  # what begins `engineInfo` of those that say it (the house: commits.py)
+ENGINE = "promolake"  # the `engineInfo` of commits by this house's own hand (commits.py)
+_COUNTING = ("delta-rs", ENGINE)  # what begins `engineInfo` of those that say it
 _UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError)
 
 

@@ -1,7 +1,8 @@
 """The one door to the Delta tables: create, read, append, upsert, overwrite, each write at most once per transaction.
 
-Spark computes; delta-rs commits what is small (40 times cheaper per commit), Spark writes what is large; both record the same
-transaction identifiers, `txn {appId, version}` (Delta PROTOCOL.md, "Transaction Identifiers"), and each sees the other's.
+Spark computes; what is small is committed by this house's own hand (commits.py) or, where that does not do, by delta-rs (40 times
+cheaper per commit than Spark), Spark writes what is large; all record the same transaction identifiers, `txn {appId, version}` (Delta
+PROTOCOL.md, "Transaction Identifiers"), and each sees the others'.
 On a local disk exactly one process may write a table (reliability.md 0.1): the home's lock sees to that. What processes say of
 themselves they write by turns, a commit each.
 """
@@ -25,7 +26,7 @@ from deltalake.exceptions import TableNotFoundError
 from deltalake.writer import write_deltalake
 from pyspark.sql import DataFrame, SparkSession
 
-from promolake.core.table import Table, Written
+from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema, conformed
 from promolake.engine.commits import Head, added, is_plain, put, removed
 from promolake.engine.delta_log import has_more
@@ -36,7 +37,7 @@ WINDOW = "window_start"
 KNOWN = "known"  # the commit of an upsert's rows of windows the table already reached
 CHECKPOINT_EVERY = 20  # commits between Delta log checkpoints: who opens the table replays at most that many small files
 COMMITS_OF_A_HANDLE = CHECKPOINT_EVERY  # then it is opened anew: each commit it knows makes the next slower
-ROWS_BY_HAND = 50_000  # of the files an upsert changes, at most: they are in memory
+ROWS_BY_HAND = 50_000  # of the files an upsert by hand reaches, or that are read from memory, at most
 _STATS, _RETENTION, _INTERVAL = "delta.dataSkippingStatsColumns", "delta.logRetentionDuration", "delta.checkpointInterval"
 
 
@@ -60,7 +61,6 @@ class Lakehouse:
         self._spark = spark
         self._spark_above = spark_above
         self._open: dict[str, DeltaTable] = {}
-        self._newest: dict[str, datetime] = {}
         self._opened_at: dict[str, int] = {}  # the version at which the handle in hand was opened
         self._heads: dict[str, Head] = {}
         self._recent: dict[str, Recent] = {}
@@ -210,14 +210,13 @@ class Lakehouse:
             if self._upsert_by_hand(table, rows, txn):
                 return True
             delta = self._in_hand(table)
-            known, newer = self._split(table, delta, rows)
+            known, newer = self._parted(table, rows)
             if known.num_rows:
                 merging = txn.step(KNOWN) if newer.num_rows else txn
                 if not self._has_seen(table, merging):
                     self._merge(table, delta, known, merging)
             if newer.num_rows:
                 write_deltalake(delta, newer, mode="append", commit_properties=_properties(txn))
-                self._newest[table.name] = pc.max(newer[WINDOW]).as_py()
             return True
 
     def _upsert_by_hand(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
@@ -225,17 +224,14 @@ class Lakehouse:
         if WINDOW not in table.grain or not self._head(table).is_plain or self._has_seen(table, txn.step(KNOWN)):
             return False
         recent = self._files(table)
-        if not recent.is_bounded:  # which windows are newer is not known
-            return False
         span = pc.min_max(rows[WINDOW]).as_py()
         names = recent.spanning(span["min"], span["max"])
         if rows.num_rows > self._spark_above or rows.num_rows + sum(recent.counts(names)) > ROWS_BY_HAND:
             return False
-        known, newer = _parted(rows, recent.newest)
+        known, newer = self._parted(table, rows)
         standing = recent.rows(names)
         changed, merged = upserted(table, standing, recent.counts(names), known)
         self._commit(table, txn, [merged, newer], [names[n] for n in changed])
-        self._newest[table.name] = recent.newest
         return True
 
     def _commit(self, table: Table, txn: Txn, new: Sequence[pa.Table], old: Sequence[str] = ()) -> None:
@@ -262,9 +258,7 @@ class Lakehouse:
             new = closing.enter_context(self._spooled(table, rows)) if isinstance(rows, DataFrame) else conformed(rows, table)
             closing.enter_context(self._alone(table))
             closing.enter_context(self._turn(table))
-            delta = self._in_hand(table)
-            self._newest.pop(table.name, None)
-            write_deltalake(delta, new, mode="overwrite", predicate=where or None, commit_properties=properties)
+            write_deltalake(self._in_hand(table), new, mode="overwrite", predicate=where or None, commit_properties=properties)
 
     @contextmanager
     def _spooled(self, table: Table, rows: DataFrame) -> Iterator[pa.RecordBatchReader]:
@@ -285,13 +279,16 @@ class Lakehouse:
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
-    def _split(self, table: Table, delta: DeltaTable, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    def _parted(self, table: Table, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """The rows of windows the table already reaches (all, where it has none), and those of newer windows."""
         if WINDOW not in table.grain:
             return rows, rows.slice(0, 0)
-        newest = self._newest.get(table.name) or _newest_window(delta)
-        if newest is not None:
-            self._newest[table.name] = newest
-        return _parted(rows, newest)
+        recent = self._files(table)
+        newest = recent.newest if recent.is_bounded else _newest_window(self._in_hand(table))
+        if newest is None:
+            return rows.slice(0, 0), rows
+        is_newer = pc.greater(rows[WINDOW], pa.scalar(newest, pa.timestamp("us", "UTC")))
+        return rows.filter(pc.invert(is_newer)), rows.filter(is_newer)
 
     def _merge(self, table: Table, delta: DeltaTable, rows: pa.Table, txn: Txn) -> None:
         if rows.num_rows > self._spark_above:
@@ -311,7 +308,6 @@ class Lakehouse:
         """Lets a task of engine/housekeeping.py work on the table while nothing else of this process does; returns its figure."""
         with self._alone(table), self._turn(table):
             done = task(self._in_hand(table))
-            self._newest.pop(table.name, None)
             self._open.pop(table.name)
             self._heads.pop(table.name, None)
             return done
@@ -354,22 +350,13 @@ class Lakehouse:
             yield
 
 
-def _parted(rows: pa.Table, newest: datetime | None) -> tuple[pa.Table, pa.Table]:
-    """The rows of windows up to the newest, and those of newer ones."""
-    if newest is None:
-        return rows.slice(0, 0), rows
-    is_newer = pc.greater(rows[WINDOW], pa.scalar(newest, pa.timestamp("us", "UTC")))
-    return rows.filter(pc.invert(is_newer)), rows.filter(is_newer)
-
-
 def _properties(txn: Txn) -> CommitProperties:
     return CommitProperties(app_transactions=[Transaction(txn.app, txn.version)])
 
 
 def _updates(table: Table) -> dict[str, str]:
     """What a matched row becomes. Window ends do not add; every other figure of an accumulating table does."""
-    adds = table.written is Written.ACCUMULATE
-    return {name: f"t.{name} + s.{name}" if adds and name != "window_end" else f"s.{name}" for name in table.figures}
+    return {name: f"t.{name} + s.{name}" if name in table.sums else f"s.{name}" for name in table.figures}
 
 
 def _newest_window(delta: DeltaTable) -> datetime | None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -19,11 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
-from promolake.core.table import Table, Written
+from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema, conformed
 
-MAX_ROWS = 200_000  # of one table kept in memory
-UNKNOWN = 2**62
+MAX_BYTES = 32_000_000  # of rows of one table kept in memory
+_UNKNOWN = 2**62
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -95,13 +95,13 @@ class Recent:
 
     def _let_go(self) -> None:
         """Of the oldest files' rows, when there are too many."""
-        held = [file for file in self._files.values() if file.rows is not None]
-        total = sum(file.count for file in held)
-        if total > MAX_ROWS:
-            for file in sorted(held, key=lambda file: file.high or datetime.min.replace(tzinfo=UTC)):
+        held = [(file.high or _EVER, file.rows.nbytes, file) for file in self._files.values() if file.rows is not None]
+        total = sum(size for _, size, _ in held)
+        if total > MAX_BYTES:
+            for _, size, file in sorted(held, key=lambda one: one[0]):
                 file.rows = None
-                total -= file.count
-                if total <= MAX_ROWS // 2:  # half of them, so that it does not come to this in every batch
+                total -= size
+                if total <= MAX_BYTES // 2:  # half of them, so that it does not come to this in every batch
                     break
 
 
@@ -122,16 +122,16 @@ def upserted(table: Table, standing: pa.Table, counts: Sequence[int], new: pa.Ta
     inserted = np.ones(new.num_rows, bool)
     inserted[by] = False
     matched = _updated(table, standing.take(pairs["at"]), new.take(pairs["by"]))
-    return changed.tolist(), pa.concat_tables([standing.filter(pa.array(stays)), matched, new.filter(pa.array(inserted))])
+    rows = pa.concat_tables([standing.filter(pa.array(stays)), matched, new.filter(pa.array(inserted))])
+    return changed.tolist(), rows.combine_chunks()  # or each upsert would leave them in some pieces more
 
 
 def _updated(table: Table, before: pa.Table, now: pa.Table) -> pa.Table:
-    """Rows that stood, each with the new one of its grain. Window ends do not add; every other figure of an accumulating table does."""
-    columns: dict[str, Any] = {name: before[name] for name in table.grain}
-    for name in table.figures:
-        adds = table.written is Written.ACCUMULATE and name != "window_end"
-        columns[name] = pc.add_checked(before[name], now[name]).cast(now[name].type) if adds else now[name]
-    return pa.table([columns[name] for name in table.column_names], schema=now.schema)
+    """Rows that stood, each with the new one of its grain."""
+    for name in table.sums:
+        place = now.schema.get_field_index(name)
+        now = now.set_column(place, now.field(place), pc.add_checked(before[name], now[name]).cast(now[name].type))
+    return now
 
 
 def _numbered(rows: pa.Table, name: str) -> pa.Table:
@@ -140,7 +140,7 @@ def _numbered(rows: pa.Table, name: str) -> pa.Table:
 
 def _count(said: int | None) -> int:
     """Of a file that says nothing: more than anybody takes into memory."""
-    return UNKNOWN if said is None else said
+    return _UNKNOWN if said is None else said
 
 
 def _utc(time: datetime | None) -> datetime | None:
