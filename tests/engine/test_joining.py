@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -162,16 +163,22 @@ def test_a_better_match_takes_the_place_of_the_row_the_stream_gave_before(shop: 
     assert shop.matches() == {"o1": ("v1", at(35), "s2", at(30))}
 
 
-@pytest.mark.parametrize("silent", ["views and searches", "orders"])
-def test_a_source_that_falls_silent_keeps_no_line_of_another_waiting(shop: Shop, silent: str) -> None:
+GOES_ON = {
+    "orders go on": lambda n: order(f"o-{n}", 60 * n),
+    "views go on": lambda n: view(f"v-{n}", 60 * n),
+    "only lines that are not paid go on": lambda n: order(f"o-{n}", 60 * n, status="CANCELLED"),
+}
+
+
+@pytest.mark.parametrize("going_on", GOES_ON.values(), ids=GOES_ON)
+def test_a_source_that_falls_silent_keeps_no_line_of_another_waiting(shop: Shop, going_on: Callable[[int], Any]) -> None:
     shop.arrive(order("o1", 40), view("v1", 35), search("s1", 30, user="u2"))
     shop.stream()
     shop.arrive(order("o2", 41, user="u3"), search("s2", 30, user="u2"))
     shop.stream()
     assert "o2" not in shop.matches(), "it may still find a touch"
-    hours = range(2, 6)
-    for hour in hours:
-        shop.arrive(order(f"o-{hour}", 60 * hour) if silent == "views and searches" else view(f"v-{hour}", 60 * hour))
+    for hour in range(2, 6):
+        shop.arrive(going_on(hour))
         shop.stream()
     assert shop.matches()["o2"] == (None, None, None, None)
 
