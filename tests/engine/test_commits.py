@@ -17,14 +17,17 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from engine.small_tables import MIDNIGHT, SALES, batch, held, time
-from promolake.core.table import Column, Table
+from promolake.alerts.tables import ALERTS
+from promolake.core.table import Column, Table, Written
 from promolake.engine import lakehouse, recent
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.commits import put
 from promolake.engine.delta_log import FOLDER, DeltaLog
 from promolake.engine.housekeeping import compacted, vacuumed
-from promolake.engine.lakehouse import CHECKPOINT_EVERY, Lakehouse, Txn
+from promolake.engine.lakehouse import CHECKPOINT_EVERY, WINDOW, Lakehouse, Txn
+from promolake.engine.lateness import BOOKS
 from promolake.engine.recent import upserted
+from promolake.hallway import HALLWAY
 
 EVERYTHING = Table(
     "bronze.everything",
@@ -124,6 +127,18 @@ def test_statistics_enclose_what_the_file_holds_and_name_no_other_column(lake: L
         "maxValues": {"at": "2026-11-11T00:00:00.002Z", "offset": 2**62, "partition": 3},
         "nullCount": {"at": 1, "offset": 1, "partition": 1},
     }
+
+
+@pytest.mark.usefixtures("by_hand")
+@pytest.mark.parametrize("table", [*HALLWAY.tables, *BOOKS, ALERTS], ids=lambda table: table.name)
+def test_every_table_of_the_house_is_written_by_hand_and_its_windows_are_found_by_their_start(lake: Lakehouse, table: Table) -> None:
+    now = {"timestamp": MIDNIGHT, "bigint": 1, "int": 1, "string": "x"}
+    row = {column.name: now.get(column.type) for column in table.columns}
+    rows = pa.Table.from_pylist([row], schema=arrow_schema(table))
+    write = lake.append if table.written is Written.APPEND or WINDOW not in table.grain else lake.upsert
+    assert [write(table, rows, Txn("scan", number)) for number in (0, 1)] == [True, True]
+    assert WINDOW not in table.grain or table.stats[0] == WINDOW
+    assert lake.read(table, table.column_names).num_rows == (1 if write == lake.upsert else 2)
 
 
 # --- what is not as the house creates it is left to delta-rs ---------------------------------------------------------------------------
