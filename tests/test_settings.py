@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,20 @@ def test_a_key_is_made_once_for_its_owner_alone(conf: Path, tmp_path: Path) -> N
     assert len(bytes.fromhex(key)) == 32
     assert pseudonym_key(load(tmp_path / "home")).get_secret_value() == key
     assert pseudonym_key(load(tmp_path / "another")).get_secret_value() != key
+
+
+def test_jobs_of_a_new_home_that_begin_at_once_agree_on_its_key(conf: Path, tmp_path: Path) -> None:
+    for n in range(20):
+        together = threading.Barrier(8)
+
+        def begin(_: int, home: Path = tmp_path / str(n), together: threading.Barrier = together) -> str:
+            writable_home(load(home))
+            together.wait(20)
+            return pseudonym_key(load(home)).get_secret_value()
+
+        with ThreadPoolExecutor(8) as jobs:
+            assert len({*jobs.map(begin, range(8))}) == 1
+        assert [file.name for file in (tmp_path / str(n) / "secrets").iterdir()] == ["pseudonym.key"]
 
 
 def test_the_configured_file_goes_before_the_variable_and_that_before_a_key_of_the_home(

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
 from promolake.core.errors import EnvironmentProblem, SettingsError
+from promolake.whole_file import write_new
 
 PREFIX = "PROMOLAKE_"
 FILE = "promolake.yaml"
@@ -164,9 +167,8 @@ def writable_home(settings: Settings) -> Path:
     """The home, made if need be. Raises EnvironmentProblem when it cannot be written."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        probe = settings.home / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        with TemporaryFile(dir=settings.home):
+            pass
     except OSError as error:
         raise EnvironmentProblem(f"The home {settings.home} cannot be written: {error.strerror}.", "Choose another with --home.") from None
     return settings.home
@@ -184,8 +186,8 @@ def pseudonym_key(settings: Settings) -> SecretStr:
     made = writable_home(settings) / "secrets" / "pseudonym.key"
     if not made.exists():
         made.parent.mkdir(mode=0o700, exist_ok=True)
-        with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
+        with suppress(FileExistsError):  # another job of the home begins at the same moment
+            write_new(made, secrets.token_hex(32), 0o600)
     return _key_in(made)
 
 

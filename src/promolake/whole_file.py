@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from uuid import uuid4
 
 
 def write_whole(file: Path, text: str) -> None:
@@ -15,3 +16,14 @@ def write_whole(file: Path, text: str) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     being_written.replace(file)
+
+
+def write_new(file: Path, text: str, mode: int = 0o644) -> None:
+    """Puts a file with the text where there is none. Raises FileExistsError: of two who try at once, one does it."""
+    being_written = file.with_name(f".{file.name}.{uuid4()}.new")
+    try:
+        being_written.touch(mode, exist_ok=False)
+        being_written.write_text(text)
+        os.link(being_written, file)
+    finally:
+        being_written.unlink(missing_ok=True)

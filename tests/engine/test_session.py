@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from promolake.engine import jars
+
+ENDS = """
+import sys
+from pathlib import Path
+from promolake import settings
+from promolake.engine.session import ended, session
+
+spark = session(settings.load(Path(sys.argv[1])), "ends", print)
+gateway = spark.sparkContext._gateway
+client, jvm, told = gateway._gateway_client, gateway.proc, []
+send = client.send_command
+
+def noting(*command, **options):
+    told.append("to a JVM that is going" if jvm.stdin.closed else "in time")
+    return send(*command, **options)
+
+client.send_command = noting
+client.finalizer_deque.extendleft((client, "o0") for _ in range(300_000))  # what py4j's thread tells the JVM, one by one
+ended(spark)
+print(sorted(set(told)))
+"""
+
+
+@pytest.mark.spark
+def test_objects_freed_while_spark_ends_are_not_told_to_a_jvm_that_is_going(tmp_path: Path) -> None:
+    """It may reset the connection, and py4j then logs a traceback."""
+    done = subprocess.run([sys.executable, "-c", ENDS, tmp_path], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "['in time']", done.stderr
 
 
 @pytest.mark.parametrize(

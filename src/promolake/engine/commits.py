@@ -7,7 +7,6 @@ A micro-batch makes two dozen. It is done only to tables that stand as this hous
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from deltalake import DeltaTable
 from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.delta_log import ENGINE, FOLDER
+from promolake.whole_file import write_new
 
 Action = dict[str, dict[str, Any]]
 _READER, _WRITER = 1, 2  # of the protocol: no feature but appends and what may not be NULL, which no column here has
@@ -93,13 +93,7 @@ def put(folder: Path, version: int, app: str, app_version: int, files: Sequence[
         "operationMetrics": {"num_added_files": kinds.count("add"), "num_removed_files": kinds.count("remove")},
     }
     lines = [{"commitInfo": info}, *files, {"txn": {"appId": app, "version": app_version}}]
-    log = folder / FOLDER
-    being_written = log / f"_commit_{uuid4()}.json.tmp"
-    try:
-        being_written.write_text("\n".join(json.dumps(line, separators=(",", ":")) for line in lines))
-        os.link(being_written, log / f"{version:020}.json")
-    finally:
-        being_written.unlink(missing_ok=True)
+    write_new(folder / FOLDER / f"{version:020}.json", "\n".join(json.dumps(line, separators=(",", ":")) for line in lines))
 
 
 def _statistics(rows: pa.Table, columns: Sequence[str]) -> dict[str, Any]:

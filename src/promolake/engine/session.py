@@ -136,6 +136,8 @@ def ended(spark: SparkSession, patience_s: float = 20.0) -> None:
     """
     gateway = spark.sparkContext._gateway
     spark.stop()
+    # A thread of py4j tells the JVM of every object freed here, and logs a traceback when that is going.
+    gateway._gateway_client.is_connected = False
     if jvm := getattr(gateway, "proc", None):  # none under spark-submit, where the JVM is the parent
         jvm.stdin.close()
         jvm.wait(timeout=patience_s)
