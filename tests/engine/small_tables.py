@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -36,6 +37,7 @@ PLACES = Table(
     ("event_id",),
     ("event_time",),
 )
+TIMED_PLACES = replace(PLACES, name="gold.timed_places", grain=("event_id", "event_time"))
 EVENTS = Table("silver.events", "Is appended to.", PLACES.columns, stats=("event_time",))
 
 Figures = dict[tuple[int, str], tuple[Decimal, int]]

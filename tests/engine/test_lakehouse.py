@@ -12,7 +12,21 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from engine.small_tables import EVENTS, MIDNIGHT, PLACES, PRICES, SALES, batch, events, files, held, left_to_delta_rs, places, time
+from engine.small_tables import (
+    EVENTS,
+    MIDNIGHT,
+    PLACES,
+    PRICES,
+    SALES,
+    TIMED_PLACES,
+    batch,
+    events,
+    files,
+    held,
+    left_to_delta_rs,
+    places,
+    time,
+)
 from promolake.core.table import Table
 from promolake.engine import lakehouse
 from promolake.engine.delta_log import DeltaLog
@@ -42,10 +56,11 @@ def test_what_accumulates_is_added_to_the_cent_and_what_replaces_takes_its_place
     assert held(lake, PRICES) == {(0, "a"): (Decimal("0.2000"), 2), (0, "b"): large, (1, "a"): (Decimal("-7.0001"), 3)}
 
 
-def test_a_row_without_a_window_is_replaced_by_its_grain(lake: Lakehouse) -> None:
-    lake.upsert(PLACES, events(("e1", 0, "shelf"), ("e2", 5, "shelf")), Txn("join", 0))
-    lake.upsert(PLACES, events(("e2", 5, "cart"), ("e3", 9, "cart")), Txn("join", 1))
-    assert places(lake, PLACES) == {"e1": "shelf", "e2": "cart", "e3": "cart"}
+@pytest.mark.parametrize("table", [PLACES, TIMED_PLACES], ids=lambda table: table.short)
+def test_a_row_without_a_window_is_replaced_by_its_grain(lake: Lakehouse, table: Table) -> None:
+    lake.upsert(table, events(("e1", 0, "shelf"), ("e2", 5, "shelf")), Txn("join", 0))
+    lake.upsert(table, events(("e2", 5, "cart"), ("e3", 9, "cart"), ("e0", 2, "shelf")), Txn("join", 1))
+    assert places(lake, table) == {"e0": "shelf", "e1": "shelf", "e2": "cart", "e3": "cart"}
 
 
 @pytest.mark.parametrize("table", [SALES, PRICES, EVENTS], ids=lambda table: table.written)

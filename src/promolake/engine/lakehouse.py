@@ -220,11 +220,13 @@ class Lakehouse:
             return True
 
     def _upsert_by_hand(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
-        """False when it takes delta-rs: for too many rows, a table without windows, or one that is not as this house creates them."""
-        if WINDOW not in table.grain or not self._head(table).is_plain or self._has_seen(table, txn.step(KNOWN)):
+        """False when it takes delta-rs: for too many rows, a grain without the time files are found by, or a table this house would not
+        have created so."""
+        is_found_by_time = not {*table.stats[:1]}.isdisjoint(table.grain)
+        if not is_found_by_time or not self._head(table).is_plain or self._has_seen(table, txn.step(KNOWN)):
             return False
         recent = self._files(table)
-        span = pc.min_max(rows[WINDOW]).as_py()
+        span = pc.min_max(rows[recent.time]).as_py()
         names = recent.spanning(span["min"], span["max"])
         if rows.num_rows > self._spark_above or rows.num_rows + sum(recent.counts(names)) > ROWS_BY_HAND:
             return False
