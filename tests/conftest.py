@@ -17,6 +17,7 @@ from promolake import settings
 from promolake.engine import session as sessions
 from promolake.engine.session import scan_session, session
 from promolake.local.broker import Broker
+from shared_plans import shared_plans
 
 # What commands print is as wide as this, wherever the tests run.
 os.environ["COLUMNS"] = "160"
@@ -72,7 +73,8 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
             if os.environ.get(name) == value:
                 long_lived.delenv(name)
         shared = session(settings.load(tmp_path_factory.mktemp("shared_home")), "tests", print, standing_tasks=2)
-    yield scan_session(shared)
+    with shared_plans(tmp_path_factory.mktemp("shared_plans")):
+        yield scan_session(shared)
     shared.stop()
 
 

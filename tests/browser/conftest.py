@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -93,26 +94,52 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def promotion(tmp_path: Path) -> Promotion:
+def half_an_hour(home: Path) -> Promotion:
     """Half an hour of sales."""
-    promotion = Promotion(tmp_path / "home" / "lake")
+    promotion = Promotion(home / "lake")
     promotion.batch(busy(range(30)), at(29.5))
     promotion.alert("GmvDrop", "GMV in CNY fell to 13200 a minute", 28)
     return promotion
 
 
-@pytest.fixture
-def server(promotion: Promotion) -> Iterator[Server]:
+@contextmanager
+def served(promotion: Promotion) -> Iterator[Server]:
     server = Server(promotion.root.parent)
     server.start()
     yield server
     server.stop()
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Promotion:
+    """Half an hour of sales that no test changes."""
+    return half_an_hour(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def standing_server(standing: Promotion) -> Iterator[Server]:
+    with served(standing) as server:
+        yield server
+
+
 @pytest.fixture
-def guest(chromium: Browser, server: Server) -> Iterator[Callable[..., Guest]]:
-    """`guest(viewport=..., color_scheme=...)`: a visitor with a browser of their own; nothing may go wrong in any of their pages."""
+def promotion(tmp_path: Path) -> Promotion:
+    """Half an hour of sales, for a test that goes on from there."""
+    return half_an_hour(tmp_path / "home")
+
+
+@pytest.fixture
+def server(promotion: Promotion) -> Iterator[Server]:
+    with served(promotion) as server:
+        yield server
+
+
+@pytest.fixture
+def guest(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Callable[..., Guest]]:
+    """`guest(viewport=..., color_scheme=...)`: a visitor with a browser of their own; nothing may go wrong in any of their pages. They come
+    to the test's own promotion, if it asks for that, or to the standing one."""
+    is_own = not {"promotion", "server"}.isdisjoint(request.fixturenames)
+    server: Server = request.getfixturevalue("server" if is_own else "standing_server")
     contexts, guests = [], []
 
     def arrive(**options: object) -> Guest:

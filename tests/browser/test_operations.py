@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,12 +35,26 @@ def lake(home: Path) -> Lake:
 
 @pytest.fixture
 def server(home: Path, lake: Lake) -> Iterator[Server]:
+    with served(home, lake) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def standing_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Over a home that no test changes."""
+    home = tmp_path_factory.mktemp("standing")
+    with served(home, Lake(home / "lake")) as server:
+        yield server
+
+
+@contextmanager
+def served(home: Path, lake: Lake) -> Iterator[Server]:
     filled(lake)
     checkpoint(home)
-    served = Server(home)
-    served.start()
-    yield served
-    served.stop()
+    server = Server(home)
+    server.start()
+    yield server
+    server.stop()
 
 
 def opened(chromium: Browser, server: Server, **options: object) -> tuple[Page, list[str]]:
@@ -54,22 +69,22 @@ def opened(chromium: Browser, server: Server, **options: object) -> tuple[Page, 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["en", "zh-CN"])
-def test_everybody_can_read_it_and_the_console_is_silent(chromium: Browser, server: Server, scheme: str, language: str) -> None:
-    page, said = opened(chromium, server, color_scheme=scheme, locale=language, viewport={"width": 1300, "height": 900})
+def test_everybody_can_read_it_and_the_console_is_silent(chromium: Browser, standing_server: Server, scheme: str, language: str) -> None:
+    page, said = opened(chromium, standing_server, color_scheme=scheme, locale=language, viewport={"width": 1300, "height": 900})
     found = Axe().run(page)
     assert [(one["id"], one["nodes"][0]["html"]) for one in found.response["violations"]] == []
     assert page.title() == ("Operations · promolake" if language == "en" else "运维 · promolake")
     assert said == []
 
 
-def test_on_a_phone_tables_scroll_and_the_page_does_not(chromium: Browser, server: Server) -> None:
-    page, _ = opened(chromium, server, viewport={"width": 360, "height": 740})
+def test_on_a_phone_tables_scroll_and_the_page_does_not(chromium: Browser, standing_server: Server) -> None:
+    page, _ = opened(chromium, standing_server, viewport={"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate("[...document.querySelectorAll('.wide')].some(one => one.scrollWidth > one.clientWidth)")
 
 
-def test_what_a_product_or_an_alert_says_stays_text(chromium: Browser, server: Server) -> None:
-    page, _ = opened(chromium, server)
+def test_what_a_product_or_an_alert_says_stays_text(chromium: Browser, standing_server: Server) -> None:
+    page, _ = opened(chromium, standing_server)
     assert page.get_by_text("<script>alert(1)</script> 192.0.2.1").count() == 1
 
 

@@ -30,9 +30,9 @@ def figure(page: Page, name: str) -> Decimal:
 # --- figures -------------------------------------------------------------------------------------------------------------------
 
 
-def test_the_figures_on_the_screen_are_those_of_sql(guest: Callable, promotion: Promotion) -> None:
+def test_the_figures_on_the_screen_are_those_of_sql(guest: Callable, standing: Promotion) -> None:
     page = guest(viewport=DESK).open_screen()
-    assert shown(page) == in_gold(promotion.root)
+    assert shown(page) == in_gold(standing.root)
     assert page.locator("#tile-top_products .row .value").first.inner_text().startswith("¥")
     assert page.locator("#tile-top_ips .row .value").first.inner_text().endswith("requests")
     expect(page.locator("#tile-alerts .alert")).to_contain_text("GMV in CNY fell to 13200 a minute")

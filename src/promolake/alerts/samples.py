@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,13 +39,22 @@ def reach(rule: Rule) -> timedelta:
 
 
 class Samples:
-    """Asks rules of rows. One connection, in UTC, with no access to files or settings."""
+    """Asks rules of rows, from any thread: each has a connection, in UTC, with no access to files or settings."""
 
     def __init__(self) -> None:
-        self._duckdb = sealed()
+        self._of_thread = threading.local()
+        self._connections: list[duckdb.DuckDBPyConnection] = []
+
+    @property
+    def _duckdb(self) -> duckdb.DuckDBPyConnection:
+        if not hasattr(self._of_thread, "connection"):
+            self._of_thread.connection = sealed()
+            self._connections.append(self._of_thread.connection)
+        return self._of_thread.connection
 
     def close(self) -> None:
-        self._duckdb.close()
+        for connection in self._connections:
+            connection.close()
 
     def of(
         self,
@@ -63,9 +73,11 @@ class Samples:
         if not wanted["minutes"]:
             return []
         asked = _sql(rule, condition, table)
-        if known is not None:
+        if known:
             asked += f" AND (hot OR {_labels(rule)} IN (SELECT unnest($known::VARCHAR[][])))"
             wanted["known"] = [list(labels) for labels in known]
+        elif known is not None:
+            asked += " AND hot"
         self._duckdb.register("rows", rows)
         try:
             found = self._duckdb.execute(asked, wanted).fetchall()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -24,7 +25,17 @@ from promolake.core.table import Table
 from promolake.core.watch import Lake
 
 LOOKED = "looked"
+RULES_AT_ONCE = 2  # most of a look is DuckDB's planning, a thread each
 _ALERT = re.compile(r"[\s{-]*alert:\s*\"?(\w+)")
+
+
+class _Due(NamedTuple):
+    """A rule to be looked at: the minutes of its table that changed, and the youngest it has."""
+
+    rule: Rule
+    table: Table
+    minutes: set[datetime]
+    newest: datetime
 
 
 class AlertWatch:
@@ -43,6 +54,7 @@ class AlertWatch:
         self._ours = ours
         self._say = say
         self._samples = Samples()
+        self._pool = ThreadPoolExecutor(RULES_AT_ONCE, "alerts")
         self._changed_at = 0
         self._file = self._loaded()
         self._standing: dict[str, Standing] | None = None
@@ -50,6 +62,7 @@ class AlertWatch:
         self._newest: dict[str, datetime] = {}
 
     def close(self) -> None:
+        self._pool.shutdown(wait=True)
         self._samples.close()
 
     def forget(self) -> None:
@@ -76,6 +89,22 @@ class AlertWatch:
         standing = self._read_standing(lake) if self._standing is None else self._standing
         after, transitions = dict(standing), []
         rows = rows_of(lake)
+
+        def stands(due: _Due) -> tuple[Standing, list[Transition]]:
+            before = standing.get(due.rule.alert, Standing())
+            return evaluated(due.rule, self._file, due.table, before, due.minutes, due.newest, rows, self._samples)
+
+        every = [*self._due(changed, newest)]
+        for due, (now, found) in zip(every, self._pool.map(stands, every), strict=True):
+            after[due.rule.alert] = now
+            transitions += found
+        # A look by the clock that died before it wrote its standings is followed by a look with another transaction.
+        untold = [one for one in transitions if one.id not in self._told]
+        lake.append(ALERTS, _alert_rows(untold, at), txn(ALERTS))
+        lake.upsert(STATES, _state_rows(standing, after), txn(STATES))
+        self._standing = after
+
+    def _due(self, changed: Mapping[str, list[datetime]], newest: datetime) -> Iterator[_Due]:
         for rule in self._file.rules:
             table = self._sources[rule.table]
             read = table.reads if isinstance(table, View) else (table,)
@@ -87,14 +116,7 @@ class AlertWatch:
             if youngest is None:
                 continue
             youngest = self._newest[rule.alert] = max(youngest, self._newest.get(rule.alert, youngest))
-            before = standing.get(rule.alert, Standing())
-            after[rule.alert], found = evaluated(rule, self._file, table, before, minutes, youngest, rows, self._samples)
-            transitions += found
-        # A look by the clock that died before it wrote its standings is followed by a look with another transaction.
-        untold = [one for one in transitions if one.id not in self._told]
-        lake.append(ALERTS, _alert_rows(untold, at), txn(ALERTS))
-        lake.upsert(STATES, _state_rows(standing, after), txn(STATES))
-        self._standing = after
+            yield _Due(rule, table, minutes, youngest)
 
     def _loaded(self) -> AlertsFile:
         self._changed_at = self._path.stat().st_mtime_ns
