@@ -1,4 +1,4 @@
-"""One run of the flows with one of the engine's levers switched off: `python -m bench.levers NAME HOME BOOTSTRAP`.
+"""One run of the flows with one of the engine's levers switched off, or with a table more: `python -m bench.levers NAME HOME BOOTSTRAP`.
 
 Writes HOME/measured.json: what a micro-batch took once the first ones are over, and the start. test_levers.py compares such runs.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -18,8 +20,10 @@ from typing import Any
 
 from deltalake import DeltaTable
 
+from bench.engines.engine import REPOSITORY
 from bench.measuring import cpu_seconds, tree
 from day import STREAMED, settings_for
+from promolake.core.flow import Hallway
 from promolake.core.table import Table
 from promolake.engine import jars, lakehouse, minutes, parsing, prepared, scan, session
 from promolake.engine.lakehouse import Lakehouse
@@ -32,6 +36,7 @@ COLD = 10  # batches of each run that are left out
 SECONDS = 30  # a run ends after so long, however few batches it has made
 
 NONE = "nothing is switched off"
+ONE_MORE = "one gold table more"
 
 
 def _plans_made_anew() -> None:
@@ -147,12 +152,18 @@ def settings_without(lever: str, home: Path) -> Settings:
     return plain.model_copy(update={"engine": plain.engine.model_copy(update=SETTINGS.get(lever, {}))})
 
 
-def measured(settings: Settings, bootstrap: str) -> dict[str, float]:
+def one_more() -> Hallway:
+    """With the notebooks' example: a row per minute and product that was looked at."""
+    example = runpy.run_path(str(REPOSITORY / "notebooks" / "views_per_product_per_minute.py"))
+    return replace(STREAMED, metrics=(*STREAMED.metrics, example["FLOW"]))
+
+
+def measured(settings: Settings, bootstrap: str, flows: Hallway) -> dict[str, float]:
     """Seconds and CPU seconds (of this process and the JVM) from the end of a batch to the end of the next, of those not cold, and the
     seconds from Spark's start to the end of the first batch."""
     began = time.monotonic()
     spark = session.session(settings, "levers", print, standing_tasks=2)
-    runner = Runner(settings, bootstrap, spark, STREAMED, "main", print)
+    runner = Runner(settings, bootstrap, spark, flows, "main", print)
     ends: list[tuple[float, float]] = []
     batch = Scan._batch
 
@@ -175,5 +186,5 @@ if __name__ == "__main__":
     lever, home, bootstrap = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
     home.mkdir(parents=True)
     PATCHES.get(lever, lambda: None)()
-    found = measured(settings_without(lever, home), bootstrap)
+    found = measured(settings_without(lever, home), bootstrap, one_more() if lever == ONE_MORE else STREAMED)
     (home / "measured.json").write_text(json.dumps(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 
 from bench.engines import ENGINES
 from bench.engines.engine import Engine
@@ -28,11 +29,15 @@ def write(results: Results) -> str:
 
 
 def marginal(results: Results, engine: str, work: str) -> list[float]:
-    """CPU microseconds per event beyond what a run over a handful of events takes."""
-    start = spread([one["cpu_s"] for one in _scored(results.of("backlog", engine=engine, work=work, records=FEW))])
-    if not start:
-        return []
-    return [(one["cpu_s"] - start.median) / one["events"] * 1e6 for one in _base(results, engine, work)]
+    """CPU microseconds per event beyond what a run over a handful of events takes, over the dataset all engines are given."""
+    costs = (beyond_start(results, one) for one in _base(results, engine, work))
+    return [cost for cost in costs if cost is not None]
+
+
+def beyond_start(results: Results, run: Record) -> float | None:
+    """CPU microseconds per event of a backlog run beyond what one over a handful of events takes; None when that was not measured."""
+    few = _scored(results.of("backlog", engine=run["engine"], work=run["work"], records=FEW))
+    return (run["cpu_s"] - median(one["cpu_s"] for one in few)) / run["events"] * 1e6 if few else None
 
 
 def per_cpu_second(results: Results, engine: str, work: str) -> list[float]:
@@ -123,9 +128,10 @@ def _scaling(results: Results) -> str:
     for one in sorted(scored, key=lambda record: [record[name] for name in order]):
         sizes = {(other["records"], other["keys"]) for other in scored if all(other[name] == one[name] for name in order[:2])}
         if len(sizes) > 1:
-            each = f"{one['cpu_s'] / one['events'] * 1e6:.1f}"
-            rows.append([one["engine"], one["work"], f"{one['events']:,}", f"{one['keys']}x", each])
-    names = ("engine", "work", "events", "keys", "CPU-us an event")
+            each, beyond = one["cpu_s"] / one["events"] * 1e6, beyond_start(results, one)
+            costs = [f"{each:.1f}", "-" if beyond is None else f"{beyond:.1f}"]
+            rows.append([one["engine"], one["work"], f"{one['events']:,}", f"{one['keys']}x", *costs])
+    names = ("engine", "work", "events", "keys", "CPU-us an event", "beyond start-up")
     return f"## More data, more keys\n\n{_table(names, rows)}\n" if rows else ""
 
 
