@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from promolake.engine import prepared as preparing
 from promolake.engine.parsing import Parser
 from promolake.engine.prepared import Part, Prepared
 from promolake.engine.scan import _schemas
@@ -109,7 +110,16 @@ def self_joined(words: DataFrame) -> DataFrame:
     return words.join(F.broadcast(words.select("word").distinct()), "word").select("word", "n")
 
 
-@pytest.mark.parametrize("function", [lambda words: sums(words.repartition(2, "word")), self_joined])
+def shuffled(words: DataFrame) -> DataFrame:
+    return sums(words.repartition(2, "word"))
+
+
+def twice(function: Callable[[DataFrame], DataFrame]) -> Callable[[DataFrame], DataFrame]:
+    """With a second reader, who finds nothing in it: Spark makes what both read once, and says so in the plan."""
+    return lambda words: function(words).unionAll(function(words).where("n < 0"))
+
+
+@pytest.mark.parametrize("function", [shuffled, self_joined, twice(shuffled), twice(self_joined)])
 def test_a_plan_that_would_keep_rows_is_made_anew(spark: SparkSession, tmp_path: Path, function: Callable[[DataFrame], DataFrame]) -> None:
     """A shuffle's files, or a broadcast of the rows, stay with the plan: run again it would answer with the first batch."""
     both = Prepared(spark, tmp_path, {"it": Part([SCHEMA], function), "other": Part([SCHEMA], sums)})
@@ -124,6 +134,25 @@ def test_a_broadcast_of_something_else_may_stay(spark: SparkSession, tmp_path: P
     assert one.kept == {"it"}
     assert answered(one, rows(("a", 1))) == [("alpha", 1)]
     assert answered(one, rows(("b", 2), ("c", 3))) == [("beta", 2)]
+
+
+def test_so_it_may_when_two_parts_share_it_and_they_are_planned_together(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+
+    def looked(frame: DataFrame, keeps_rows: Callable[[DataFrame], bool] = preparing._keeps_rows) -> bool:
+        looked_at.append(frame._jdf.queryExecution().executedPlan().toString())
+        return keeps_rows(frame)
+
+    monkeypatch.setattr(preparing, "_keeps_rows", looked)
+    names = spark.createDataFrame([("a", "alpha"), ("b", "beta")], "word string, name string")
+    named = Part([SCHEMA], lambda words: words.join(F.broadcast(names), "word").select("name", "n"))
+    both = Prepared(spark, tmp_path, {"it": named, "other": named})
+    (plan,) = looked_at
+    assert "ReusedExchange" in plan
+    assert answered(both, rows(("a", 1))) == [("alpha", 1)]
+    assert answered(both, rows(("b", 2))) == [("beta", 2)]
 
 
 def test_every_metric_of_the_house_is_planned_once(spark: SparkSession, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def _keeps_rows(frame: DataFrame) -> bool:
     lines = [(len(_PREFIX.match(line)[0]), line) for line in plan.splitlines() if line.strip()]
     for n, (depth, line) in enumerate(lines):
         operator = line[depth:].split(" ")[0]
-        if operator in ("Exchange", "ReusedExchange", "InMemoryTableScan"):
+        if operator in ("Exchange", "InMemoryTableScan"):  # a ReusedExchange is that of another line, and judged there
             return True
         if operator == "BroadcastExchange":
             for deeper, below in lines[n + 1 :]:
