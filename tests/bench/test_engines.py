@@ -45,7 +45,7 @@ class Sizes(NamedTuple):
 
 
 QUICK = Sizes(200_000, 1, 15, 20, 60, (), (), (), 0)
-FULL = Sizes(200_000, 3, 30, 120, 180, (1, 100, 10_000), (4, 16), (4, 16), 30)
+FULL = Sizes(100_000, 3, 30, 120, 180, (1, 100, 10_000), (4, 16), (4, 16), 30)
 SIZES = QUICK if os.environ.get("QUICK") else FULL
 QUICK_SLOW = ("common",)
 RATE = 1000.0
