@@ -15,7 +15,8 @@ from pyspark.sql import SparkSession
 
 from day import settings_for
 from promolake.core.table import Table
-from promolake.engine.arrow import arrow_schema
+from promolake.engine import joining
+from promolake.engine.arrow import arrow_schema, conformed
 from promolake.engine.joining import JoinQuery
 from promolake.engine.lakehouse import Lakehouse, Txn
 from promolake.engine.runner import Runner, chosen
@@ -161,6 +162,28 @@ def test_a_better_match_takes_the_place_of_the_row_the_stream_gave_before(shop: 
     shop.arrive(view("v0", 32), search("s0", 25))  # later to come, earlier to happen
     shop.stream()
     assert shop.matches() == {"o1": ("v1", at(35), "s2", at(30))}
+
+
+def test_of_what_had_waited_spark_hands_over_one_candidate_a_line_and_of_what_comes_then_all(
+    shop: Shop, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Days of candidates do not fit into the driver; those of a trigger are cheaper to take as they are."""
+    handed_over: list[int] = []
+    monkeypatch.setattr(joining, "conformed", lambda rows, table: handed_over.append(rows.num_rows) or conformed(rows, table))
+    waited = [order("o1", 40), *(view(f"v{n}", 30 + n) for n in range(9))]
+    comes = [order("o2", 41), *(view(f"w{n}", 30 + n) for n in range(7))]
+    query = JoinQuery(FLOW, join_session(spark), shop.lake, shop.settings.home / "spool" / "joins")
+    shop.arrive(*waited)
+    running = query.start(shop.settings.checkpoint(query.name), {"processingTime": "0 seconds"})
+    try:
+        running.processAllAvailable()
+        assert max(handed_over) == 1
+        shop.arrive(*comes)
+        running.processAllAvailable()
+        assert max(handed_over) > 7
+    finally:
+        running.stop()
+    assert shop.matches() == attributed([*waited, *comes])
 
 
 GOES_ON = {

@@ -32,6 +32,29 @@ print(sorted(set(told)))
 """
 
 
+RUNS_OUT_OF_MEMORY = """
+import sys
+from pathlib import Path
+from promolake import settings
+from promolake.engine.session import died, ended, session
+spark = session(settings.load(Path(sys.argv[1])), "large", print)
+try:
+    spark._sc._gateway.new_array(spark._jvm.long, 2**30)
+except Exception as error:
+    print("failed")
+spark._sc._gateway.proc.wait(30)
+print(died(spark))
+ended(spark)
+"""
+
+
+def test_a_jvm_that_runs_out_of_memory_ends_and_is_known_to_have_ended(tmp_path: Path) -> None:
+    """Else the thread that met it dies alone, and Spark waits for what it had in hand for ever."""
+    done = subprocess.run([sys.executable, "-c", RUNS_OUT_OF_MEMORY, tmp_path], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["failed", "True"]
+
+
 @pytest.mark.spark
 def test_objects_freed_while_spark_ends_are_not_told_to_a_jvm_that_is_going(tmp_path: Path) -> None:
     """It may reset the connection, and py4j then logs a traceback."""

@@ -32,6 +32,8 @@ class JoinQuery:
         self.failure: Failure | None = None
         self._spark = spark
         self._lake = lake
+        self._is_live = False
+        self._has_begun = False
 
     @property
     def name(self) -> str:
@@ -47,6 +49,7 @@ class JoinQuery:
 
     def start(self, checkpoint: Path, trigger: dict[str, object]) -> StreamingQuery:
         """Starts the query over the silver tables, from their first version or its checkpoint."""
+        self._is_live, self._has_begun = "processingTime" in trigger, False
         frames = [self._stream(reads.table.name, self._lake.path(reads.table)).select(*reads.columns) for reads in self._join.reads]
         writer = self._join.function(*frames).writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint))
         return writer.outputMode("append").trigger(**trigger).foreachBatch(self.gate.guarded(self._batch)).start()
@@ -74,7 +77,11 @@ class JoinQuery:
             raise
 
     def _settle(self, frame: DataFrame, batch_id: int) -> None:
-        candidates = conformed(frame.toArrow(), self._join.table)  # takes every partition, as a stateful batch must be
+        # What had waited may be days of it, many candidates a line, more than fit into the driver: Spark reduces those to one. Of what
+        # comes within a trigger there are few, and another stage of Spark costs more than to take them as they are.
+        few = frame if self._is_live and self._has_begun else self._join.settled(frame)
+        candidates = conformed(few.toArrow(), self._join.table)  # takes every partition, as a stateful batch must be
+        self._has_begun = True
         if not candidates.num_rows:
             return
         app = f"{self.name}@{frame.sparkSession.sparkContext.getLocalProperty('sql.streaming.queryId')}"

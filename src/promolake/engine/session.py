@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from promolake.core.errors import FlowFailed
 from promolake.engine import class_archive, jars
 from promolake.settings import Settings
 
@@ -97,7 +98,8 @@ def session(
         # On two cores G1's concurrent threads take from the micro-batch what they save in pauses.
         collector = jars.collector("-XX:+UseParallelGC")
         class_data = class_archive.reading() if class_data is None else class_data
-        java = f"-Xss4m {collector} {_COMPILING} {class_data} {_quiet(settings.home)}"
+        # A thread that dies of it would leave Spark waiting for what it had in hand, for ever and without a word.
+        java = f"-Xss4m -XX:+ExitOnOutOfMemoryError {collector} {_COMPILING} {class_data} {_quiet(settings.home)}"
         builder = builder.config("spark.driver.extraJavaOptions", java)
     for key, value in options.items():
         builder = builder.config(key, value)
@@ -135,12 +137,33 @@ def ended(spark: SparkSession, patience_s: float = 20.0) -> None:
     The JVM is waited for as well: while it lives, py4j's threads keep what the batches used until after the interpreter has gone.
     """
     gateway = spark.sparkContext._gateway
+    if died(spark):
+        return
     spark.stop()
     # A thread of py4j tells the JVM of every object freed here, and logs a traceback when that is going.
     gateway._gateway_client.is_connected = False
     if jvm := getattr(gateway, "proc", None):  # none under spark-submit, where the JVM is the parent
         jvm.stdin.close()
         jvm.wait(timeout=patience_s)
+
+
+def died(spark: SparkSession) -> bool:
+    """Whether the JVM this process started is no more."""
+    jvm = getattr(spark.sparkContext._gateway, "proc", None)
+    return jvm is not None and jvm.poll() is not None
+
+
+@contextmanager
+def refusing_a_dead_jvm(spark: SparkSession) -> Iterator[None]:
+    """What fails within because the JVM is no more is a FlowFailed that says so."""
+    try:
+        yield
+    except Exception as error:
+        if not died(spark):
+            raise
+        what = "Java has ended in the middle of the work, killed or out of memory."
+        remedy = "Nothing is lost: start again, with more memory (engine.driver_memory) if it was that."
+        raise FlowFailed(what, remedy) from error
 
 
 def scan_session(spark: SparkSession) -> SparkSession:
