@@ -14,7 +14,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from promolake import cli
 from promolake.cli import main
+from promolake.engine import session as sessions
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.kafka import ensure_topics
 from promolake.engine.lakehouse import Lakehouse, Txn
@@ -208,3 +210,21 @@ def test_a_misspelt_variable_ends_every_command_with_exit_code_2(promolake, monk
         answer = promolake(*command)
         assert answer.code == 2
         assert answer.err == "promolake: The variable PROMOLAKE_KAFKA__BOOTSTRP names no setting. See conf/promolake.yaml for the keys.\n"
+
+
+@pytest.mark.parametrize("has_died", [True, False])
+def test_what_fails_because_java_is_no_more_is_said_in_a_sentence_and_anything_else_is_raised(
+    promolake, monkeypatch: pytest.MonkeyPatch, has_died: bool
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError(111, "Connection refused")  # as py4j says it
+
+    monkeypatch.setattr(type(cli.app), "__call__", failing)
+    monkeypatch.setattr(sessions, "died", lambda: has_died)
+    if has_died:
+        answer = promolake("run")
+        assert answer.code == 6
+        assert "Java has ended in the middle of the work, killed or out of memory. Nothing is lost: start again" in answer.err
+    else:
+        with pytest.raises(ConnectionRefusedError):
+            promolake("run")

@@ -12,7 +12,7 @@ from time import perf_counter
 import pytest
 from deltalake import DeltaTable
 
-from engine.ward import ATTRIBUTED, JOIN, ORDERS, SALES, SCAN, SCANNED, VIEWS, Patient, Ward
+from engine.ward import ATTRIBUTED, JOIN, ORDERS, SALES, SCAN, VIEWS, Patient, Ward
 from faults import Faults
 from promolake.core.errors import DamageFound, FlowFailed, HomeInUse
 from promolake.engine import runner
@@ -211,7 +211,7 @@ def crashed(patient: Patient, faults: Faults, name: str) -> None:
     """The home after a batch of which one table was not written and `offsets` knows nothing."""
     faults.arm(name)
     with pytest.raises(FlowFailed):
-        patient.run(SCANNED)
+        patient.run()
     assert [table for table, _ in faults.fired] == [name]
     assert not patient.commits().exists()
     patient.offsets().unlink()
@@ -223,8 +223,8 @@ def test_a_forgotten_batch_that_was_not_finished_is_retraced_from_bronze(ward: W
     (found,) = patient.findings()
     assert found.harm is Harm.SILENT
     assert patient.mended().left == []
-    patient.run(SCANNED)  # the join's part is tried below
-    assert patient.holds(SCANNED) == {name: rows for name, rows in ward.whole.items() if name != ATTRIBUTED.name}
+    patient.run_on()
+    assert patient.holds() == ward.whole
 
 
 def test_a_forgotten_batch_that_gold_has_and_bronze_has_not_is_left_for_a_rebuild(patient: Patient, faults: Faults) -> None:

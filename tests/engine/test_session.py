@@ -43,11 +43,12 @@ try:
 except Exception as error:
     print("failed")
 spark._sc._gateway.proc.wait(30)
-print(died(spark))
+print(died())
 ended(spark)
 """
 
 
+@pytest.mark.spark
 def test_a_jvm_that_runs_out_of_memory_ends_and_is_known_to_have_ended(tmp_path: Path) -> None:
     """Else the thread that met it dies alone, and Spark waits for what it had in hand for ever."""
     done = subprocess.run([sys.executable, "-c", RUNS_OUT_OF_MEMORY, tmp_path], capture_output=True, text=True, timeout=120)

@@ -6,14 +6,13 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 import day as days
-from promolake.core.flow import Hallway
 from promolake.core.table import Written
 from promolake.engine.doctor import Doctor, Mended, preflight
 from promolake.engine.finding import Finding, Harm
@@ -27,7 +26,6 @@ from promolake.local.broker import Broker
 FLOWS = chosen(
     HALLWAY, ["sales_per_product_per_minute", "funnel_per_minute", "attributed_orders"]
 )  # one that adds, one that replaces, one that joins
-SCANNED = replace(FLOWS, joins=())
 TABLES = [*FLOWS.tables, LEDGER]
 RECORDS = 35  # of a batch
 SCAN, JOIN = "main", "attributed_orders"
@@ -84,9 +82,9 @@ class Patient:
                 found.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
         return found.hexdigest()
 
-    def run(self, flows: Hallway = FLOWS) -> None:
+    def run(self) -> None:
         """As `run_on`, in any case by Spark."""
-        days.run_once(days.settings_for(self.home, RECORDS), self.bootstrap, self.spark, flows)
+        days.run_once(days.settings_for(self.home, RECORDS), self.bootstrap, self.spark, FLOWS)
 
     def checkpoint(self, query: str = SCAN) -> QueryLog:
         return QueryLog(self.home / "checkpoints" / query)
@@ -105,10 +103,10 @@ class Patient:
     def newest(self, name: str, back: int = 0) -> Path:
         return sorted(self.log(name).glob("*.json"))[-1 - back]
 
-    def holds(self, flows: Hallway = FLOWS) -> dict[str, object]:
+    def holds(self) -> dict[str, object]:
         """All that may not depend on when it was read: every row of every table, and what the ledger counted."""
         lake, found = self.lake, {}
-        for table in flows.tables:
+        for table in FLOWS.tables:
             names = [name for name in table.column_names if name not in ("ingested_at", "visitor_sketch")]
             rows = lake.read(table, names).to_pylist()
             found[table.name] = sorted(map(repr, rows))

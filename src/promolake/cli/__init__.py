@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from promolake.core.errors import PromolakeError
+from promolake.core.errors import FlowFailed, PromolakeError
 
 app = typer.Typer(
     help="A lakehouse for promotion days: Kafka to bronze, silver and gold Delta tables, with numbers that can be proved.",
@@ -65,8 +65,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except PromolakeError as error:
-        err.print(Text.assemble(("promolake:", "red"), f" {error}"), soft_wrap=True)
-        return error.exit_code
+        return _said(error)
     except KeyboardInterrupt:
         return 130
+    except Exception:
+        if not _java_died():
+            raise
+        what = "Java has ended in the middle of the work, killed or out of memory."
+        return _said(FlowFailed(what, "Nothing is lost: start again, with more memory (engine.driver_memory) if it was that."))
     return 0
+
+
+def _said(error: PromolakeError) -> int:
+    err.print(Text.assemble(("promolake:", "red"), f" {error}"), soft_wrap=True)
+    return error.exit_code
+
+
+def _java_died() -> bool:
+    if "pyspark" not in sys.modules:  # most commands do without
+        return False
+    from promolake.engine.session import died
+
+    return died()

@@ -37,7 +37,7 @@ from promolake.engine.query_log import QueryLog
 from promolake.engine.readmission import Outcome, Readmission
 from promolake.engine.rebuilding import Settler
 from promolake.engine.scan import Scan
-from promolake.engine.session import ended, join_session, refusing_a_dead_jvm, scan_session
+from promolake.engine.session import ended, join_session, scan_session
 from promolake.engine.stopped import StoppedTables
 from promolake.engine.supervision import FULL_BYTES, Failure, Record, named
 from promolake.settings import Settings, pseudonym_key
@@ -120,12 +120,8 @@ class Runner:
     def run(self, once: bool = False) -> None:
         """Runs until `stop`, or with `once` until all there is has been taken and the joins are exact.
 
-        Raises HomeInUse, DamageFound, BrokerAway, FlowFailed when Java has died, and at the end when a flow had to be given up.
+        Raises HomeInUse, DamageFound, BrokerAway, and at the end FlowFailed when a flow had to be given up.
         """
-        with refusing_a_dead_jvm(self._spark):
-            self._run(once)
-
-    def _run(self, once: bool) -> None:
         with writing(self._settings.home, self.tables):
             self._claim_feeds()
             names = [*([self._query] if self._flows.ingests else []), *(join.table.short for join in self._flows.joins)]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark import SparkContext
 from pyspark.sql import SparkSession
 
-from promolake.core.errors import FlowFailed
 from promolake.engine import class_archive, jars
 from promolake.settings import Settings
 
@@ -136,9 +136,9 @@ def ended(spark: SparkSession, patience_s: float = 20.0) -> None:
 
     The JVM is waited for as well: while it lives, py4j's threads keep what the batches used until after the interpreter has gone.
     """
-    gateway = spark.sparkContext._gateway
-    if died(spark):
+    if died():
         return
+    gateway = spark.sparkContext._gateway
     spark.stop()
     # A thread of py4j tells the JVM of every object freed here, and logs a traceback when that is going.
     gateway._gateway_client.is_connected = False
@@ -147,23 +147,11 @@ def ended(spark: SparkSession, patience_s: float = 20.0) -> None:
         jvm.wait(timeout=patience_s)
 
 
-def died(spark: SparkSession) -> bool:
-    """Whether the JVM this process started is no more."""
-    jvm = getattr(spark.sparkContext._gateway, "proc", None)
+def died() -> bool:
+    """Whether the JVM this process started has ended before it was told to: killed, or out of memory."""
+    context = SparkContext._active_spark_context
+    jvm = getattr(context and context._gateway, "proc", None)  # none under spark-submit, where the JVM is the parent
     return jvm is not None and jvm.poll() is not None
-
-
-@contextmanager
-def refusing_a_dead_jvm(spark: SparkSession) -> Iterator[None]:
-    """What fails within because the JVM is no more is a FlowFailed that says so."""
-    try:
-        yield
-    except Exception as error:
-        if not died(spark):
-            raise
-        what = "Java has ended in the middle of the work, killed or out of memory."
-        remedy = "Nothing is lost: start again, with more memory (engine.driver_memory) if it was that."
-        raise FlowFailed(what, remedy) from error
 
 
 def scan_session(spark: SparkSession) -> SparkSession:
