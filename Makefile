@@ -26,7 +26,7 @@ $(INSTALLED): requirements-build.lock requirements.lock pyproject.toml
 	@$(VENV)/bin/pip install --quiet --no-build-isolation --no-deps -e .
 	@echo "[4/5] the jars of Delta, Spark's Kafka source and the Kafka broker"
 	@$(VENV)/bin/python -m promolake.engine.jars
-	@echo "[5/5] the classes Spark loads, kept as Java has them in memory: each later start is some seconds shorter"
+	@echo "[5/5] the classes Spark and the broker load, kept as Java has them in memory: each later start is some seconds shorter"
 	@$(VENV)/bin/python -m promolake.cli.priming
 	@touch $@
 

@@ -116,7 +116,7 @@ def _lines_asked_for() -> None:
 
 
 def _classes_loaded_anew() -> None:
-    session.class_archive.reading = lambda: ""
+    session.class_archive.reading = lambda file: ""
 
 
 def _tcp() -> None:

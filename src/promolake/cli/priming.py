@@ -1,9 +1,11 @@
-"""`python -m promolake.cli.priming`, a step of `make install`: writes the class archive by which each later start of Spark is shorter."""
+"""`python -m promolake.cli.priming`, a step of `make install`: writes the class archives by which each later start of Spark and of the
+embedded broker is shorter."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,26 +14,32 @@ from promolake.engine import class_archive, jars
 from promolake.engine.runner import Runner
 from promolake.engine.session import ended, session
 from promolake.hallway import HALLWAY
+from promolake.local.broker import Broker
 
 NOWHERE = "127.0.0.1:1"  # a rehearsal speaks to no broker
 PATIENCE_S = 120.0  # the JVM writes 200 MB while it ends
 
 
 def main() -> int:
-    """Rehearses every flow in a lake of its own and keeps the classes that were loaded. A machine it fails on starts as it ever did."""
-    target = class_archive.FILE
+    """Keeps the classes of both. A machine it fails on starts them as it ever did."""
+    keep("Spark", class_archive.SPARK, rehearse)
+    keep("the broker", class_archive.BROKER, stand_up)
+    return 0
+
+
+def keep(what: str, target: Path, load: Callable[[Path, Path], None]) -> None:
+    """Has `load(archive, home)` write the archive and puts it in its place when it is whole."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=target.parent) as folder:
             fresh = Path(folder, target.name)
-            rehearse(fresh, Path(folder, "home"))
+            load(fresh, Path(folder, "home"))
             # A JVM passes over an archive of other jars, and dies of half a one, leaving a report where it was started.
             command = [jars.java(), *class_archive.reading(fresh).split(), "-version"]
             subprocess.run(command, check=True, capture_output=True, cwd=folder)
             fresh.replace(target)
     except Exception as problem:
-        print(f"  no class archive: Spark will start some seconds later each time ({problem})", file=sys.stderr)
-    return 0
+        print(f"  no class archive: {what} will start some seconds later each time ({problem})", file=sys.stderr)
 
 
 def rehearse(archive: Path, home: Path) -> None:
@@ -43,6 +51,13 @@ def rehearse(archive: Path, home: Path) -> None:
         Runner(settings, NOWHERE, spark, HALLWAY, "main", _say).rehearse()
     finally:
         ended(spark, PATIENCE_S)
+
+
+def stand_up(archive: Path, home: Path) -> None:
+    """Starts a broker that writes what it has loaded into `archive` when it ends, and ends it."""
+    broker = Broker(home, class_archive.writing(archive))
+    broker.start(_say, tied=True)
+    broker.stop()
 
 
 def _say(line: str) -> None:

@@ -1,8 +1,8 @@
-"""The classes a job needs, kept as the JVM holds them in memory: class-data sharing (JEP 350, "Dynamic CDS Archives").
+"""The classes a process of Java needs, kept as the JVM holds them in memory: class-data sharing (JEP 350, "Dynamic CDS Archives").
 
 Spark, Delta and the rehearsal of a batch load fifteen thousand classes; reading, checking and linking them anew takes seven seconds of a
-core at every start. The archive lies in the virtual environment, as it is good for the pyspark of that environment alone; a JVM that is
-another one, or finds other jars, passes over it without a word.
+core at every start, the Kafka broker's one and a half. The archives lie in the virtual environment, as one is good for the pyspark of that
+environment alone; a JVM that is another one, or finds other jars, passes over it without a word.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-FILE = Path(sys.prefix, "share", "promolake", "classes.jsa")
+SPARK, BROKER = (Path(sys.prefix, "share", "promolake", f"{name}.jsa") for name in ("spark", "broker"))
 
 
-def reading(file: Path = FILE) -> str:
+def reading(file: Path) -> str:
     """The JVM's options to start from the archive; none when `make install` has not written it, or where Spark would split its name."""
     return f"-XX:SharedArchiveFile={file} -Xlog:cds=off -Xlog:cds+dynamic=off" if file.is_file() and " " not in str(file) else ""
 

@@ -37,7 +37,7 @@ WINDOW = "window_start"
 KNOWN = "known"  # the commit of an upsert's rows of windows the table already reached
 CHECKPOINT_EVERY = 20  # commits between Delta log checkpoints: who opens the table replays at most that many small files
 COMMITS_OF_A_HANDLE = CHECKPOINT_EVERY  # then it is opened anew: each commit it knows makes the next slower
-ROWS_BY_HAND = 50_000  # of the files an upsert by hand reaches, or that are read from memory, at most
+ROWS_BY_HAND = 50_000  # of the files an upsert by hand reaches, or that are read in this process to be worked with, at most
 _STATS, _RETENTION, _INTERVAL = "delta.dataSkippingStatsColumns", "delta.logRetentionDuration", "delta.checkpointInterval"
 
 
@@ -135,6 +135,10 @@ class Lakehouse:
         """The table as a static Spark frame, as it stands or as it stood at a version."""
         reader = self._session.read.format("delta")
         return (reader if version is None else reader.option("versionAsOf", version)).load(self.path(table))
+
+    def handed(self, rows: pa.Table) -> DataFrame:
+        """Rows of this process as a static Spark frame of one partition, so that nothing is shuffled to join them."""
+        return self._session.createDataFrame(rows).coalesce(1)
 
     def _in_hand(self, table: Table) -> DeltaTable:
         """The table as it stands, whoever wrote to it. To look for the next commit's file takes a hundredth of asking delta-rs."""

@@ -16,8 +16,9 @@ from promolake.core.errors import SettingsError
 from promolake.core.flow import Hallway, Ingest, Join, Metric, Reads
 from promolake.core.table import Table
 from promolake.engine import ledger
+from promolake.engine.arrow import conformed
 from promolake.engine.fates import ID_CONFLICT
-from promolake.engine.lakehouse import Lakehouse, Txn, time_ranges
+from promolake.engine.lakehouse import ROWS_BY_HAND, Lakehouse, Txn, time_ranges
 from promolake.engine.ledger import LEDGER
 from promolake.engine.parsing import with_key
 from promolake.silver.entity import VIOLATIONS, parsed, quarantine_rows, silver_rows
@@ -135,12 +136,13 @@ class Settler:
         span, mark = self._span(join)
         if span is None:
             return False
-        low, high = span
-        reach = timedelta(minutes=join.reach_minutes)
-        first, *others = join.reads
-        frames = [self._between(first, low, high), *(self._between(reads, low - reach, high) for reads in others)]
-        within = time_ranges("event_time", [(low, high + timedelta(microseconds=1))])
-        self._lake.overwrite(join.table, join.settled(join.function(*frames)), where=within)
+        low, end = span[0], span[1] + timedelta(microseconds=1)
+        reaching = low - timedelta(minutes=join.reach_minutes)
+        spans = [(reads, low if n == 0 else reaching, end) for n, reads in enumerate(join.reads)]
+        are_few = sum(self._count(*one) for one in spans) <= ROWS_BY_HAND
+        rows = join.settled(join.function(*((self._few if are_few else self._many)(*one) for one in spans)))
+        within = time_ranges("event_time", [(low, end)])
+        self._lake.overwrite(join.table, conformed(rows.toArrow(), join.table) if are_few else rows, where=within)
         write_whole(self._marks, json.dumps(self._known() | {join.table.name: mark.isoformat()}))
         return True
 
@@ -154,9 +156,17 @@ class Settler:
         """The event times (both inclusive) the join may still have to be settled for; None when it is exact."""
         return self._span(join)[0]
 
-    def _between(self, reads: Reads, low: datetime, high: datetime) -> DataFrame:
-        rows = self._lake.frame(reads.table).where(F.col("event_time").between(F.lit(low), F.lit(high)))
-        return rows.select(*reads.columns)
+    def _count(self, reads: Reads, low: datetime, end: datetime) -> int:
+        return self._lake.figures(reads.table, "count(*) AS n", time_ranges("event_time", [(low, end)]))["n"]
+
+    def _few(self, reads: Reads, low: datetime, end: datetime) -> DataFrame:
+        """For Spark to open a table takes longer than to join the rows of a day this small."""
+        rows = self._lake.read(reads.table, reads.columns, time_ranges("event_time", [(low, end)]))
+        return self._lake.handed(rows)
+
+    def _many(self, reads: Reads, low: datetime, end: datetime) -> DataFrame:
+        is_within = (F.col("event_time") >= F.lit(low)) & (F.col("event_time") < F.lit(end))
+        return self._lake.frame(reads.table).where(is_within).select(*reads.columns)
 
     def _span(self, join: Join) -> tuple[tuple[datetime, datetime] | None, datetime]:
         since = datetime.fromisoformat(self._known().get(join.table.name, "1970-01-01T00:00:00+00:00"))

@@ -97,7 +97,7 @@ def session(
         builder = builder.config("spark.driver.memory", settings.engine.driver_memory)
         # On two cores G1's concurrent threads take from the micro-batch what they save in pauses.
         collector = jars.collector("-XX:+UseParallelGC")
-        class_data = class_archive.reading() if class_data is None else class_data
+        class_data = class_archive.reading(class_archive.SPARK) if class_data is None else class_data
         # A thread that dies of it would leave Spark waiting for what it had in hand, for ever and without a word.
         java = f"-Xss4m -XX:+ExitOnOutOfMemoryError {collector} {_COMPILING} {class_data} {_quiet(settings.home)}"
         builder = builder.config("spark.driver.extraJavaOptions", java)

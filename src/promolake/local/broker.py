@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from promolake.core.errors import EnvironmentProblem
+from promolake.engine import class_archive
 from promolake.engine.jars import BROKER_JARS, collector, java, resolved
 from promolake.engine.kafka import cluster_id
 from promolake.local.processes import Child, Process
@@ -105,15 +106,15 @@ class _State:
         return f"{HOST}:{self.port}"
 
 
-def _jvm() -> list[str]:
-    return [part for part in (str(java()), collector("-XX:+UseSerialGC"), *JVM) if part]
-
-
 class Broker:
-    """The broker of one lake home, whether this command or an earlier one started it."""
+    """The broker of one lake home, whether this command or an earlier one started it.
 
-    def __init__(self, home: Path) -> None:
+    `class_data` are its JVM's options about the class archive: to start from it, unless said otherwise (engine/class_archive.py).
+    """
+
+    def __init__(self, home: Path, class_data: str | None = None) -> None:
         self.directory = home.absolute() / "local" / "kafka"
+        self._class_data = class_data
         self._child: Child | None = None
 
     def start(self, progress: Callable[[str], None], *, tied: bool = False) -> bool:
@@ -134,7 +135,7 @@ class Broker:
                 self._format(jars)
             progress(f"starting the Kafka broker at {state.bootstrap}")
             mark = self._log_size()
-            command = [*_jvm(), "-cp", os.pathsep.join(map(str, jars)), "kafka.Kafka", "server.properties"]
+            command = [*_java(jars, self._class_data), "kafka.Kafka", "server.properties"]
             self._child = Child(command, self.directory / "broker.out", tied=tied, cwd=self.directory)
             self._save(_State(state.port, state.controller_port, self._child.process))
             try:
@@ -214,7 +215,7 @@ class Broker:
     def _format(self, jars: list[Path]) -> None:
         # Kafka's cluster ids are 16 bytes in URL-safe base64 and must not begin with a dash.
         fresh_id = "0" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
-        command = [*_jvm(), "-cp", os.pathsep.join(map(str, jars)), "kafka.tools.StorageTool", "format"]
+        command = [*_java(jars), "kafka.tools.StorageTool", "format"]
         command += ["-t", fresh_id, "-c", "server.properties", "--ignore-formatted"]
         done = subprocess.run(command, cwd=self.directory, capture_output=True, text=True)
         if done.returncode:
@@ -242,6 +243,12 @@ class Broker:
         log = self.directory / "broker.log"
         said = log.read_bytes()[mark:].decode(errors="replace") if log.exists() else ""
         return said or (self.directory / "broker.out").read_text(errors="replace")
+
+
+def _java(jars: list[Path], class_data: str | None = None) -> list[str]:
+    class_data = class_archive.reading(class_archive.BROKER) if class_data is None else class_data
+    options = [str(java()), collector("-XX:+UseSerialGC"), *JVM, *class_data.split(), "-cp", os.pathsep.join(map(str, jars))]
+    return [option for option in options if option]
 
 
 def _cause(log: str) -> str:
