@@ -119,6 +119,10 @@ def _classes_loaded_anew() -> None:
     session.class_archive.reading = lambda file: ""
 
 
+def _case_mapped_by_icu() -> None:
+    session._SESSION.pop("spark.sql.icu.caseMappings.enabled")
+
+
 def _tcp() -> None:
     session._SESSION["spark.python.unix.domain.socket.enabled"] = "false"
 
@@ -138,6 +142,7 @@ PATCHES: dict[str, Callable[[], None]] = {
     "checkpoint files without Hadoop's processes": _hadoop_processes,
     "a Unix socket between Java and Python": _tcp,
     "Java is not asked for the line of each column": _lines_asked_for,
+    "ICU's table of title cases is not made": _case_mapped_by_icu,
     "classes are kept as Java has them in memory": _classes_loaded_anew,
 }
 SETTINGS: dict[str, dict[str, int]] = {

@@ -26,6 +26,7 @@ _SESSION = {
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",  # the default, INT96, is not what Arrow or Delta call a timestamp
     "spark.sql.legacy.parameterSubstitution.constantsOnly": "true",  # Delta's parser drops SQL parameters otherwise (delta#7640)
+    "spark.sql.icu.caseMappings.enabled": "false",  # ICU works out every character's title case first, a second and a half of each start
     "spark.python.sql.dataFrameDebugging.enabled": "false",  # the line that made a column: two calls of three while plans are made
     "spark.python.unix.domain.socket.enabled": "true",  # between the JVM and Python, TCP waits 40 ms for each acknowledgement
     "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|credential|jaas|hmac|sign|webhook|api[.]?key|salt|dsn|pseudonym",
