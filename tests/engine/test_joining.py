@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from day import settings_for
 from promolake.core.table import Table
-from promolake.engine import joining
+from promolake.engine import joining, rebuilding
 from promolake.engine.arrow import arrow_schema, conformed
 from promolake.engine.joining import JoinQuery
 from promolake.engine.lakehouse import Lakehouse, Txn
@@ -139,14 +139,16 @@ def test_events_in_the_most_awkward_order_end_right_after_each_run_once(shop: Sh
     assert shop.lake.version(TABLE) == version
 
 
-def test_random_events_in_random_order_end_as_a_plain_recomputation(shop: Shop) -> None:
+def test_random_events_in_random_order_end_as_a_plain_recomputation(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the rows to settle are few and read here or many and read by Spark."""
     random, events = Random(7), []
     for n in range(150):
         who, what = random.choice(["u1", "u2", None]), random.choice(["p1", "p2"])
         minute = random.randrange(0, 200, 5) + random.choice([0, 0.5])
         events.append(random.choice([order(f"o{n}", minute, who, what), view(f"v{n}", minute, who, what), search(f"s{n}", minute, who)]))
     random.shuffle(events)
-    for low, high in ((0, 90), (90, 150)):
+    for low, high, few in ((0, 90, rebuilding.ROWS_BY_HAND), (90, 150, 0)):
+        monkeypatch.setattr(rebuilding, "ROWS_BY_HAND", few)
         shop.arrive(*events[low:high])
         shop.run_once()
         assert shop.matches() == attributed(events[:high])
