@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,22 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture(scope="session")
 def bootstrap(broker: Broker) -> str:
     return broker.status().bootstrap
+
+
+@pytest.fixture
+def hanging(broker: Broker) -> Callable[[], AbstractContextManager[Callable[[], None]]]:
+    """Within `hanging()` the shared broker takes connections and answers nothing, until what is given is called."""
+
+    @contextmanager
+    def hangs() -> Iterator[Callable[[], None]]:
+        pid = broker.status().pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield lambda: os.kill(pid, signal.SIGCONT)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+    return hangs
 
 
 @pytest.fixture(scope="session")

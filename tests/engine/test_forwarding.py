@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pytest
@@ -13,6 +16,7 @@ from kafka.errors import KafkaError
 from pyspark.sql import SparkSession
 
 from day import on_topic
+from promolake.core.errors import BrokerAway
 from promolake.engine import kafka, read_back
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.forwarding import PATIENCE_SECONDS, Forwarder
@@ -45,12 +49,13 @@ class Place:
         self.forward = replace(FLOW, topic=f"errors.{home.name}")
         self.lake = Lakehouse(home / "lake")
         self.lake.create([FORWARDS])
+        self.stopping = Event()
         kafka.ensure_topics(bootstrap, [self.forward.topic])
         self._at = (bootstrap, spark, home)
 
     def forwarder(self, lane: object, levels: tuple[str, ...] = ("ERROR",)) -> Forwarder:
         bootstrap, spark, home = self._at
-        return Forwarder(self.forward, bootstrap, levels, spark, home / "spool", self.lake, lane)
+        return Forwarder(self.forward, bootstrap, levels, spark, home / "spool", self.lake, self.stopping, lane)
 
     def sent_by_the_lane(self, rows: pa.Table) -> list[Sent]:
         chosen = self.forward.function(self._at[1].createDataFrame(rows), ["ERROR"]).collect()
@@ -159,6 +164,49 @@ def test_a_lane_that_hangs_or_has_ended_holds_no_batch_up(place: Place, monkeypa
     forwarder.send(events("e"), "main", "app", 4)
     forwarder.close()
     assert waited == [PATIENCE_SECONDS, 0.0, 0.0, PATIENCE_SECONDS, 0.0]
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer_and_the_next_start_sends(
+    place: Place, hanging: Callable[[], AbstractContextManager[Callable[[], None]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promolake.engine.forwarding.FLUSH_SECONDS", 0.3)
+    forwarder = place.forwarder(None)
+    forwarder.send(events("a"), "main", "app", 0)
+    with hanging():
+        place.stopping.set()
+        with pytest.raises(BrokerAway):
+            forwarder.send(events("b"), "main", "app", 1)
+        forwarder.close()
+    forwarder._producer.close()  # the broker answers again
+    assert place.booked() == [(0, 1, 1)]
+    again = place.forwarder(Running())
+    again.send(events("b"), "main", "app", 1)
+    again.close()
+    assert set(place.on_topic()) == {"a", "b"}
+    assert [batch for batch, _, _ in place.booked()] == [0, 1]
+
+
+def test_while_nobody_asks_for_a_stop_the_broker_is_waited_for(
+    place: Place, hanging: Callable[[], AbstractContextManager[Callable[[], None]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promolake.engine.forwarding.FLUSH_SECONDS", 0.2)
+    forwarder = place.forwarder(None)
+    forwarder.send(events("a"), "main", "app", 0)
+    flushed, tries = forwarder._has_flushed, []
+
+    def answering_the_third_time() -> bool:
+        tries.append(flushed())
+        if len(tries) == 2:
+            answer()
+        return tries[-1]
+
+    monkeypatch.setattr(forwarder, "_has_flushed", answering_the_third_time)
+    with hanging() as answer:
+        assert forwarder.send(events("b"), "main", "app", 1) == 1
+    forwarder.close()
+    assert tries[:2] == [False, False]
+    assert tries[-1]
+    assert place.on_topic() == ["a", "b"]
 
 
 def test_what_was_sent_before_the_batch_is_not_read_back(place: Place, bootstrap: str) -> None:

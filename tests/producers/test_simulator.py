@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from promolake.core.errors import BrokerAway
 from promolake.engine.kafka import end_offsets, ensure_topics
 from promolake.producers import sending
 from promolake.producers.mapping import Mapping
+from promolake.producers.message import Message
 from promolake.producers.replay import replay
 from promolake.producers.simulator import sales_file, simulate
 from promolake.sources import TOPICS
@@ -110,3 +112,20 @@ def test_a_replay_is_paced_by_its_rate(bootstrap: str, tmp_path: Path) -> None:
     began = time.monotonic()
     replay([tmp_path / "f"], VIEWS, bootstrap, rate=100, say=quiet)
     assert time.monotonic() - began >= 0.5
+
+
+@pytest.mark.broker
+def test_a_broker_that_no_longer_answers_is_named_with_how_many_messages_it_has_not_taken(
+    bootstrap: str, hanging: Callable[[], AbstractContextManager[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "FLUSH_S", 0.3)
+    monkeypatch.setattr(sending, "CLOSE_S", 0.1)
+    ensure_topics(bootstrap, ["test.hanging"])
+    sender = sending.Sender(bootstrap, quiet)
+    sender.send(Message("test.hanging", None, b"taken"))
+    sender._producer.flush()
+    with hanging():
+        sender.send(Message("test.hanging", None, b"not taken"))
+        with pytest.raises(BrokerAway, match=r"1 messages were not acknowledged \(KafkaTimeoutError\)"):
+            sender.__exit__(None)
+    sender._producer.close()  # it answers again

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from kafka import KafkaProducer
+from kafka.errors import KafkaTimeoutError
 from pyspark.sql import SparkSession
 
 from promolake.core.flow import Forward
@@ -23,6 +25,7 @@ from promolake.engine.ledger import FORWARDS
 from promolake.engine.prepared import Part, Prepared
 from promolake.engine.read_back import ReadBack, Sent
 
+FLUSH_SECONDS = 10.0  # for the broker, once a stop was asked for
 PATIENCE_SECONDS = 0.5  # for a lane that is about to send: it pauses for so long between two of its batches
 
 
@@ -30,13 +33,22 @@ class Forwarder:
     """Sees to it that what a Forward chooses stands on its topic, and returns only when the broker has it."""
 
     def __init__(
-        self, forward: Forward, bootstrap: str, levels: Sequence[str], spark: SparkSession, spool: Path, lake: Lakehouse, lane: Lane | None
+        self,
+        forward: Forward,
+        bootstrap: str,
+        levels: Sequence[str],
+        spark: SparkSession,
+        spool: Path,
+        lake: Lakehouse,
+        stopping: Event,
+        lane: Lane | None,
     ) -> None:
         self._forward = forward
         self._bootstrap = bootstrap
         self._levels = tuple(levels)
         self._lake = lake
         self._lane = lane
+        self._stopping = stopping
         self._chosen = Prepared(spark, spool, {forward.name: Part([forward.reads.ddl], lambda rows: forward.function(rows, self._levels))})
         self._producer: KafkaProducer | None = None
         self._read_back = ReadBack(bootstrap, forward.topic)
@@ -45,7 +57,7 @@ class Forwarder:
     def send(self, rows: pa.Table, query: str, app: str, batch_id: int) -> int:
         """Sends the chosen rows of a batch that do not stand on the topic yet, and books it; returns how many.
 
-        Raises KafkaError when the broker does not take one.
+        Raises KafkaError when the broker does not take one, BrokerAway when it is away and a stop was asked for.
         """
         if not pc.any(pc.is_in(rows["level"], pa.array(self._levels))).as_py():  # most batches have none: no Spark job for nothing
             return 0
@@ -62,7 +74,7 @@ class Forwarder:
     def close(self) -> None:
         self._read_back.close()
         if self._producer is not None:
-            self._producer.close()
+            kafka.closed(self._producer, FLUSH_SECONDS)
 
     def _missing(self, due: list[Sent], rows: pa.Table) -> list[Sent]:
         """A lane that sent nothing of the last batch is not waited for: it would hold up every batch while it hangs."""
@@ -75,7 +87,16 @@ class Forwarder:
         if records and self._producer is None:
             self._producer = kafka.producer(self._bootstrap)
         sent = [self._producer.send(self._forward.topic, key=key, value=value) for key, value in records]
-        if sent:
-            self._producer.flush()
+        while sent and not self._has_flushed():
+            if self._stopping.is_set():  # the next start's first batch sends it
+                raise kafka.away(self._bootstrap)
         for future in sent:
             future.get(timeout=0)
+
+    def _has_flushed(self) -> bool:
+        """False after a while in which the broker did not answer. The producer tries for ten minutes, a stop does not wait for that."""
+        try:
+            self._producer.flush(timeout=FLUSH_SECONDS)
+        except KafkaTimeoutError:
+            return False
+        return True

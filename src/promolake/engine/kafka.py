@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -92,6 +92,12 @@ def producer(bootstrap: str) -> KafkaProducer:
         )
     except KafkaError as problem:
         raise away(bootstrap) from problem
+
+
+def closed(sender: KafkaProducer, patience_s: float) -> None:
+    """Closes a producer. What is still in hand after so many seconds is given up without a word: who has to know has asked before."""
+    with suppress(KafkaError):
+        sender.close(timeout=patience_s)
 
 
 def end_offsets(bootstrap: str, topics: Iterable[str], timeout_ms: int = ANSWER_MS) -> dict[tuple[str, int], int]:

@@ -243,6 +243,9 @@ class Runner:
             for part in parts:
                 if part.name in running:
                     part.gate.end(running[part.name])
+                if part.failure and self._stopping.is_set():
+                    causes = ", ".join(named(cause) for cause in part.failure.causes.values())
+                    self._say(f"batch {part.failure.batch_id} of {part.name} is left to the next start: {causes}")
         return stopped
 
     def _look_when_idle(self, scan: Scan) -> None:
@@ -318,10 +321,8 @@ class Runner:
     def _scan(self, lanes: Mapping[str, Lane] | None = None) -> Iterator[Scan]:
         with ExitStack() as closing:
             spool, levels = self._settings.home / "spool" / self._query, self._settings.errors.levels
-            forwarders = [
-                (flow, Forwarder(flow, self._bootstrap, levels, self._scan_session, spool, self.lake, (lanes or {}).get(flow.name)))
-                for flow in self._flows.forwards
-            ]
+            common = (self._bootstrap, levels, self._scan_session, spool, self.lake, self._stopping)
+            forwarders = [(flow, Forwarder(flow, *common, (lanes or {}).get(flow.name))) for flow in self._flows.forwards]
             scan = Scan(
                 self._query,
                 self._scan_session,

@@ -8,11 +8,12 @@ from typing import Self
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from promolake.core.errors import BrokerAway
-from promolake.engine.kafka import producer, wait_for_broker
+from promolake.engine.kafka import closed, producer, wait_for_broker
 from promolake.producers.message import Message
 
 PATIENCE_S = 60.0
 FLUSH_S = 60.0
+CLOSE_S = 5.0
 
 
 class Sender:
@@ -38,7 +39,7 @@ class Sender:
         except KafkaError as error:
             self._failed(error)
         finally:
-            self._producer.close(timeout=5)
+            closed(self._producer, CLOSE_S)
         if kind is None and self._failures:
             raise self._away(f"{self._failures} messages were not acknowledged")
 
