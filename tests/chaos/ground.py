@@ -17,8 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.compute as pc
+import pytest
+from pyspark.sql import SparkSession
 
+from chaos.victim import Journal, Victim, unprotect
+from day import run_once
 from promolake import settings as configuration
+from promolake.core.flow import Hallway
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.local.processes import Child
@@ -105,6 +110,15 @@ class Ground:
     def finishes(self, *options: str, unprotected: bool = False) -> None:
         """Runs to the natural end, and counts what was replayed up to it."""
         assert self.once(*options, unprotected=unprotected) == 0, self.told()
+        self.tally.replays += len(self.replayed())
+
+    def finishes_in(self, spark: SparkSession, flows: Hallway, unprotected: bool = False) -> None:
+        """As `finishes`, in a session that is up: what a process left is taken up by the same code, without a JVM started for it."""
+        with pytest.MonkeyPatch.context() as patch:
+            if unprotected:
+                unprotect(patch.setattr)
+            Victim(Journal(str(self.journal_file)), None).watch(patch.setattr)
+            run_once(self.settings, self.bootstrap, spark, flows)
         self.tally.replays += len(self.replayed())
 
     def killed(self, child: Child) -> None:

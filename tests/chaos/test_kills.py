@@ -21,6 +21,7 @@ from day import run_once, settings_for
 from promolake.core.table import Written
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.rebuilding import Rebuilder, Settler
+from promolake.engine.runner import chosen
 from promolake.engine.verifying import Verifier, scope
 from promolake.gold import sales_per_product_per_minute
 from promolake.hallway import HALLWAY
@@ -78,7 +79,7 @@ def test_processes_killed_between_commits_leave_what_an_undisturbed_run_leaves(
     deaths = list(sample(tally.seed))
     for point in deaths:
         ground.dies(point)
-    ground.finishes()
+    ground.finishes_in(spark, HALLWAY)
     assert [entry.of for entry in ground.journal() if entry.what == "died"] == deaths
     assert len(ground.replayed()) == len(deaths), "a batch that was left unfinished was not begun again"
     assert any(entry.what == "skipped" for entry in ground.lives()[-1]), "the last replay found nothing committed before it"
@@ -101,11 +102,12 @@ def assert_recomputed_alike(ground: Ground, spark: SparkSession, names: list[str
 
 
 @pytest.mark.broker
-def test_a_writer_without_transactions_is_caught_counting_twice(sent: Sent, bootstrap: str, tmp_path: Path) -> None:
+@pytest.mark.spark
+def test_a_writer_without_transactions_is_caught_counting_twice(sent: Sent, bootstrap: str, spark: SparkSession, tmp_path: Path) -> None:
     """The negative control: without it, a green test above would only say that no kill fell between two commits."""
     ground = Ground(tmp_path / "home", bootstrap, MESSAGES, Tally(0))
     ground.dies(points.BEFORE_COMMIT_LOG, f"--only={ORDERS}", unprotected=True)
-    ground.finishes(f"--only={ORDERS}", unprotected=True)
+    ground.finishes_in(spark, chosen(HALLWAY, [ORDERS]), unprotected=True)
     assert ground.replayed() == [("main", 0)]
     _, twice = oracles.by_offset(ground.lake, bootstrap)
     _, again = oracles.by_event_id(ground.lake, sent)

@@ -53,14 +53,14 @@ class Victim:
             self._journal.note("died", point, batch)
             os.killpg(0, signal.SIGKILL)
 
-    def watch(self) -> None:
+    def watch(self, put: Callable[[type, str, Any], None] = setattr) -> None:
         for name in ("append", "upsert"):
-            setattr(Lakehouse, name, self._commit(getattr(Lakehouse, name)))
-        Lakehouse._merge = self._merge(Lakehouse._merge)
-        Lakehouse.overwrite = self._settling(Lakehouse.overwrite)
-        Forwarder.send = self._forwarding(Forwarder.send)
+            put(Lakehouse, name, self._commit(getattr(Lakehouse, name)))
+        put(Lakehouse, "_merge", self._merge(Lakehouse._merge))
+        put(Lakehouse, "overwrite", self._settling(Lakehouse.overwrite))
+        put(Forwarder, "send", self._forwarding(Forwarder.send))
         for part in (Scan, JoinQuery):
-            part._batch = self._batch(part._batch)
+            put(part, "_batch", self._batch(part._batch))
 
     def _commit(self, commit: Callable[..., bool]) -> Callable[..., bool]:
         def watched(lake: Lakehouse, table: Any, rows: Any, txn: Any) -> bool:
@@ -117,6 +117,10 @@ class Victim:
         return watched
 
 
+def unprotect(put: Callable[[type, str, Any], None] = setattr) -> None:
+    put(Lakehouse, "_has_seen", lambda *_: False)
+
+
 def main(arguments: list[str]) -> int:
     own = arguments[: arguments.index("--")]
     parser = argparse.ArgumentParser()
@@ -127,7 +131,7 @@ def main(arguments: list[str]) -> int:
     if os.getpgid(0) != os.getpid():
         raise SystemExit("a victim must lead a process group of its own: it kills all of it")
     if given.unprotected:
-        Lakehouse._has_seen = lambda *_: False
+        unprotect()
     if (given.die or "").startswith("between"):  # by the house's own hand an upsert is one commit
         lakehouse.is_plain = lambda *_: False
     journal = Journal(given.journal)
