@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -42,6 +43,7 @@ def piped(console: Console, lines: Iterable[str], write: Print) -> None:
 def interactive(console: Console, history: Path, write: Print, complain: Print) -> None:
     """Reads statements from the terminal until Ctrl-D or \\q; what fails is complained about in one line, and the prompt comes back."""
     history.touch(mode=0o600)  # statements may name people
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever started this may have had ignored
     prompt = PromptSession[str](
         "promolake> ",
         prompt_continuation="      ...> ",
