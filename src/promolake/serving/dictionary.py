@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import duckdb
@@ -108,7 +109,7 @@ def _view(view: View, known: Iterable[Table]) -> Entry:
 
 def columns(view: View, known: Iterable[Table]) -> tuple[Column, ...]:
     """The view's columns with types and meanings; `known` are the tables it reads, and may be others."""
-    types = _types(view, [table for table in known if table.name in view.reads])
+    types = _types(view, tuple(table for table in known if table.name in view.reads))
     return tuple(Column(name, kind, view.meanings.get(name, "")) for name, kind in types.items())
 
 
@@ -116,7 +117,8 @@ def _module(layer: str, name: str) -> str:
     return f"{layer}/{name}.py"
 
 
-def _types(view: View, tables: Iterable[Table]) -> dict[str, str]:
+@cache
+def _types(view: View, tables: tuple[Table, ...]) -> Mapping[str, str]:
     """The view's columns with their types, by having it planned over empty tables."""
     with duckdb.connect() as planner:
         sketches.install(planner)
