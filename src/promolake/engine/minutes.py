@@ -19,7 +19,7 @@ from promolake.engine.lakehouse import Lakehouse, time_ranges
 
 _MINUTE = timedelta(minutes=1)
 MAX_RANGES = 64  # of minutes in one condition; closer ones are read as one range
-MAX_ROWS = 400_000  # kept of one table, beside those of the batch in hand; above it the minutes longest untouched are let go
+MAX_ROWS = 200_000  # kept of one table, beside those of the batch in hand; above it the minutes longest untouched are let go
 MAX_PARTS = 32  # batches a minute is kept in pieces of; then they are put together
 
 
@@ -29,7 +29,7 @@ class Minutes:
     def __init__(self, lake: Lakehouse, metrics: Sequence[Metric]) -> None:
         wanted: dict[str, tuple[Table, set[str]]] = {}
         for reads in (reads for flow in metrics if flow.table.written is Written.REPLACE for reads in flow.reads):
-            wanted.setdefault(reads.table.name, (reads.table, {"event_id", "event_time"}))[1].update(reads.columns)
+            wanted.setdefault(reads.table.name, (reads.table, {"event_time"}))[1].update(reads.columns)
         self._kept = {name: _Kept(lake, table, sorted(columns)) for name, (table, columns) in wanted.items()}
 
     def touched(self, reads: Sequence[Reads], new: Mapping[str, pa.Table]) -> list[pa.Table]:
@@ -63,22 +63,24 @@ class _Kept:
         self.forget()
 
     def rows(self, minutes: pa.Array, new: pa.Table) -> pa.Table:
-        new = new.select(self._columns)
         with self._alone:
             wanted = minutes.to_pylist()
             self._load([minute for minute in wanted if minute not in self._touched], new)
             self._turn += 1
             self._touched.update(dict.fromkeys(wanted, self._turn))
-            return pa.concat_tables([*(part for minute in wanted for part in self._rows.get(minute, ())), _within(new, minutes)])
+            kept = (part for minute in wanted for part in self._rows.get(minute, ()))
+            return pa.concat_tables([*kept, _within(new.select(self._columns), minutes)])
 
     def _load(self, missing: list[datetime], new: pa.Table) -> None:
         if self._has_all is None:
             self._has_all = self._lake.version(self._table) == 0  # not a row was ever written
         if not missing or self._has_all:
             return
-        found = self._lake.read(self._table, self._columns, time_ranges("event_time", joined_up([(m, m + _MINUTE) for m in missing])))
+        ranges = time_ranges("event_time", joined_up([(m, m + _MINUTE) for m in missing]))
+        found = self._lake.read(self._table, [*{*self._columns, "event_id"}], ranges)
         found = _within(found, pa.array(missing, pa.timestamp("us", "UTC")))  # far apart minutes are read as one range
-        self._keep(found.filter(pc.invert(pc.is_in(found["event_id"], value_set=new["event_id"].combine_chunks()))))
+        found = found.filter(pc.invert(pc.is_in(found["event_id"], value_set=new["event_id"].combine_chunks())))
+        self._keep(found.select(self._columns))
 
     def take_in(self, new: pa.Table) -> None:
         with self._alone:

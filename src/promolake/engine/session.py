@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyspark import SparkContext
@@ -37,10 +38,23 @@ _COMPILING = (
     "-XX:Tier4InvocationThreshold=20000 -XX:Tier4MinInvocationThreshold=2400 -XX:Tier4CompileThreshold=60000 "
     "-XX:MaxInlineLevel=9 -XX:FreqInlineSize=150 -XX:InlineSmallCode=1200"
 )
+# Free at once, the heap is not collected whole again and again while it grows, nor grown by what a busy minute needed. Java collects the
+# young part only as long as the old one has room: collected whole from time to time it fills no more than it did by then.
+_METASPACE = "-XX:MetaspaceSize=160m"  # below it, loading classes is no reason to collect
+_COLLECT_EVERY = "2min"
+_ARENAS = 2  # of malloc, for all threads
+_M_ARENA_MAX = -8  # malloc.h
 _CHECKPOINTING = "org.apache.spark.sql.execution.streaming.checkpointing"
 _LOCAL = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # What Spark remembers of jobs that are over, for a page that nobody can open.
+    "spark.ui.liveUpdate.period": "-1",
+    "spark.ui.retainedJobs": "20",
+    "spark.ui.retainedStages": "20",
+    "spark.ui.retainedTasks": "200",
+    "spark.sql.ui.retainedExecutions": "10",
+    "spark.cleaner.periodicGC.interval": _COLLECT_EVERY,
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     # The default manager sets each new file's rights, for which Hadoop starts a process: 60 ms of every micro-batch.
@@ -89,6 +103,7 @@ def session(
     builder = SparkSession.builder.appName(name)
     options = _SESSION | {"spark.sql.warehouse.dir": str(settings.home / "warehouse")} | dict(more or {})
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
+        _few_arenas()
         os.environ["JAVA_HOME"] = str(jars.java().resolve().parent.parent)
         found = jars.resolved(jars.SPARK_JARS, say)
         say("starting Spark")
@@ -100,7 +115,8 @@ def session(
         collector = jars.collector("-XX:+UseParallelGC")
         class_data = class_archive.reading(class_archive.SPARK) if class_data is None else class_data
         # A thread that dies of it would leave Spark waiting for what it had in hand, for ever and without a word.
-        java = f"-Xss4m -XX:+ExitOnOutOfMemoryError {collector} {_COMPILING} {class_data} {_quiet(settings.home)}"
+        heap = f"-Xms{settings.engine.driver_memory} {_METASPACE} -Xss4m -XX:+ExitOnOutOfMemoryError"
+        java = f"{heap} {collector} {_COMPILING} {class_data} {_quiet(settings.home)}"
         builder = builder.config("spark.driver.extraJavaOptions", java)
     for key, value in options.items():
         builder = builder.config(key, value)
@@ -108,6 +124,14 @@ def session(
         spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     return spark
+
+
+def _few_arenas() -> None:
+    """Here and in what is started from here. glibc gives each thread an arena, up to eight a core, and what was freed in one is of no use
+    to another: a JVM of 300 threads and a Python of 130 would grow for hours (mallopt(3), M_ARENA_MAX)."""
+    wanted = os.environ.setdefault("MALLOC_ARENA_MAX", str(_ARENAS))
+    with suppress(OSError, AttributeError, ValueError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, int(wanted))
 
 
 _starting = threading.local()
