@@ -19,7 +19,7 @@ from promolake.engine.lakehouse import Lakehouse, time_ranges
 
 _MINUTE = timedelta(minutes=1)
 MAX_RANGES = 64  # of minutes in one condition; closer ones are read as one range
-MAX_ROWS = 200_000  # kept of one table, beside those of the batch in hand; above it the minutes longest untouched are let go
+MAX_ROWS = 50_000  # kept of one table, beside those of the batch in hand; above it the minutes longest untouched are let go
 MAX_PARTS = 32  # batches a minute is kept in pieces of; then they are put together
 
 
