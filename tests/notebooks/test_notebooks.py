@@ -99,7 +99,7 @@ class TestWhatTheyShow:
         )
         sent = {topic: counts["sent"] for topic, counts in books(folder)["truth"]["topics"].items()}
         assert {row["topic"]: row["read"] for row in found["ledger"]} == sent
-        assert sum(sent.values()) == books(folder)["sent"] > 30_000
+        assert sum(sent.values()) == books(folder)["sent"] > 50_000
         assert [row for row in found["ledger"] if row["read"] != row["valid"] + row["quarantined"] + row["duplicate"]] == []
         assert all(re.fullmatch("v1:[0-9a-f]{32}", pseudonym) for pseudonym in found["masked"] if pseudonym)
         assert found["top"] == [1, 2, 3, 4, 5]
@@ -133,7 +133,7 @@ class TestWhatTheyShow:
         assert found["agrees"] == [True] * 3 * len(books(folder)["truth"]["orders"])
         assert found["fates"] is True
         assert {*found["restated"]} >= {minute for minute in found["changed"] if minute < "2025-11-11 00:20"}
-        assert len(found["changed"]) > 5
+        assert len(found["changed"]) > 10
 
     def test_the_example_metric_counts_what_it_should_and_gets_into_the_lake(self, folder: Path) -> None:
         figures = (

@@ -17,8 +17,8 @@ from promolake.whole_file import write_whole
 MIDNIGHT = datetime(2025, 11, 11, tzinfo=UTC)
 SEED = 11
 # (minutes from midnight, how many of them, messages a second)
-EVENING = ((-30, 30, 2), (0, 10, 16), (10, 20, 6))
-NIGHT = ((30, 60, 3),)
+EVENING = ((-30, 30, 3), (0, 10, 30), (10, 20, 12))
+NIGHT = ((30, 60, 6),)
 """Comes after the evening has been taken in: what is late in it restates minutes that gold already shows."""
 
 Acts = tuple[tuple[int, int, int], ...]
