@@ -14,6 +14,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from chaos.ground import SHORT_LIVED
+from faults import Hanging
 from promolake import settings
 from promolake.engine import session as sessions
 from promolake.engine.session import scan_session, session
@@ -67,8 +68,8 @@ def bootstrap(broker: Broker) -> str:
 
 
 @pytest.fixture
-def hanging(broker: Broker) -> Callable[[], AbstractContextManager[Callable[[], None]]]:
-    """Within `hanging()` the shared broker takes connections and answers nothing, until what is given is called."""
+def hanging(broker: Broker) -> Hanging:
+    """Of the shared broker."""
 
     @contextmanager
     def hangs() -> Iterator[Callable[[], None]]:

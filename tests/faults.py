@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pytest
 
 from promolake.core.table import Table
 from promolake.engine.lakehouse import Lakehouse, Txn
+
+Hanging = Callable[[], AbstractContextManager[Callable[[], None]]]
+"""Within `hanging()` a broker takes connections and answers nothing, until what is given is called (conftest.py)."""
 
 
 class Faults:

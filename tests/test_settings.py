@@ -56,6 +56,12 @@ def test_variables_go_before_the_file_and_the_file_before_the_defaults(conf: Pat
     assert load(Path("/given")).home == Path("/given")
 
 
+@pytest.mark.parametrize("size", ["2g", "4G", "1500m", "1500M", "2097152k"])
+def test_memory_is_said_as_java_and_spark_both_read_it(conf: Path, size: str) -> None:
+    conf.write_text(f"engine: {{driver_memory: {size}}}\n")
+    assert load().engine.driver_memory == size
+
+
 def test_what_is_loaded_cannot_be_changed(conf: Path) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         load().kafka.bootstrap = "elsewhere:1"
@@ -68,6 +74,7 @@ def test_what_is_loaded_cannot_be_changed(conf: Path) -> None:
         ("kafak: {}", "kafak: Extra inputs are not permitted"),
         ("kafka: {partitions: none}", "kafka.partitions: Input should be a valid integer"),
         ("engine: {max_offsets: 0}", "engine.max_offsets: Input should be greater than or equal to 1"),
+        ("engine: {driver_memory: plenty}", "engine.driver_memory: String should match pattern '^[1-9][0-9]*[kKmMgG]$'"),
         ("kafka: [", "cannot be read: "),
     ],
 )

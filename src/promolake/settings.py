@@ -40,7 +40,9 @@ class Engine(_Section):
     commit_threads: int = Field(4, ge=1, description="Tables committed side by side.")
     spark_above_rows: int = Field(1_000_000, ge=0, description="Writes of more rows go through Spark instead of delta-rs.")
     cores: int = Field(2, ge=1, description="local[N], when no spark-submit says otherwise.")
-    driver_memory: str = Field("2g", pattern="^[1-9][0-9]*[mg]$", description="The driver's heap, when no spark-submit says otherwise.")
+    driver_memory: str = Field(
+        "2g", pattern="^[1-9][0-9]*[kKmMgG]$", description="The driver's heap (2g, 1500m), when no spark-submit says otherwise."
+    )
 
 
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,7 +42,8 @@ def sql(home: Path) -> list[str]:
 @pytest.fixture
 def terminal(sql: list[str]) -> Iterator[pexpect.spawn]:
     environment = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1"}  # pexpect does not answer where the cursor is
-    shell = pexpect.spawn(sql[0], sql[1:], encoding="utf-8", timeout=30, dimensions=(40, 200), env=environment)
+    deaf = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # as a script's jobs in the background are
+    shell = pexpect.spawn(sql[0], sql[1:], encoding="utf-8", timeout=30, dimensions=(40, 200), env=environment, preexec_fn=deaf)
     shell.expect_exact(PROMPT)
     yield shell
     shell.close(force=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +14,7 @@ from kafka.errors import KafkaError
 from pyspark.sql import SparkSession
 
 from day import on_topic
+from faults import Hanging
 from promolake.core.errors import BrokerAway
 from promolake.engine import kafka, read_back
 from promolake.engine.arrow import arrow_schema
@@ -166,18 +165,24 @@ def test_a_lane_that_hangs_or_has_ended_holds_no_batch_up(place: Place, monkeypa
     assert waited == [PATIENCE_SECONDS, 0.0, 0.0, PATIENCE_SECONDS, 0.0]
 
 
-def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer_and_the_next_start_sends(
-    place: Place, hanging: Callable[[], AbstractContextManager[Callable[[], None]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def sent_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> Forwarder:
+    """It has sent `a`, and looks after a moment whether a stop was asked for."""
     monkeypatch.setattr("promolake.engine.forwarding.FLUSH_SECONDS", 0.3)
     forwarder = place.forwarder(None)
     forwarder.send(events("a"), "main", "app", 0)
+    return forwarder
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer_and_the_next_start_sends(
+    place: Place, sent_once: Forwarder, hanging: Hanging
+) -> None:
     with hanging():
         place.stopping.set()
         with pytest.raises(BrokerAway):
-            forwarder.send(events("b"), "main", "app", 1)
-        forwarder.close()
-    forwarder._producer.close()  # the broker answers again
+            sent_once.send(events("b"), "main", "app", 1)
+        sent_once.close()
+    sent_once._producer.close()  # the broker answers again
     assert place.booked() == [(0, 1, 1)]
     again = place.forwarder(Running())
     again.send(events("b"), "main", "app", 1)
@@ -187,12 +192,9 @@ def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer_and_the_next_sta
 
 
 def test_while_nobody_asks_for_a_stop_the_broker_is_waited_for(
-    place: Place, hanging: Callable[[], AbstractContextManager[Callable[[], None]]], monkeypatch: pytest.MonkeyPatch
+    place: Place, sent_once: Forwarder, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("promolake.engine.forwarding.FLUSH_SECONDS", 0.2)
-    forwarder = place.forwarder(None)
-    forwarder.send(events("a"), "main", "app", 0)
-    flushed, tries = forwarder._has_flushed, []
+    flushed, tries = sent_once._has_flushed, []
 
     def answering_the_third_time() -> bool:
         tries.append(flushed())
@@ -200,10 +202,10 @@ def test_while_nobody_asks_for_a_stop_the_broker_is_waited_for(
             answer()
         return tries[-1]
 
-    monkeypatch.setattr(forwarder, "_has_flushed", answering_the_third_time)
+    monkeypatch.setattr(sent_once, "_has_flushed", answering_the_third_time)
     with hanging() as answer:
-        assert forwarder.send(events("b"), "main", "app", 1) == 1
-    forwarder.close()
+        assert sent_once.send(events("b"), "main", "app", 1) == 1
+    sent_once.close()
     assert tries[:2] == [False, False]
     assert tries[-1]
     assert place.on_topic() == ["a", "b"]

@@ -20,8 +20,9 @@ from day import STREAMED, Day, assert_ranges_meet, run_once, sent, settings_for
 from promolake.core.errors import BrokerAway, HomeInUse, PromolakeError, SettingsError
 from promolake.core.flow import Hallway
 from promolake.engine import kafka, supervision
+from promolake.engine.forwarding import Forwarder
 from promolake.engine.lakehouse import Lakehouse
-from promolake.engine.ledger import LEDGER
+from promolake.engine.ledger import FORWARDS, LEDGER
 from promolake.engine.lock import writing
 from promolake.engine.query_log import QueryLog
 from promolake.engine.runner import Runner, chosen
@@ -128,6 +129,30 @@ def test_a_run_that_waits_for_its_broker_can_be_stopped(spark: SparkSession, tmp
     run.start()
     run.join(20)
     assert not run.is_alive()
+
+
+@pytest.mark.spark
+@pytest.mark.broker
+def test_a_batch_that_a_stop_does_not_wait_for_is_named_and_the_next_start_takes_it(
+    day: Day, spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    settings, flows = settings_for(tmp_path), chosen(STREAMED, ["forwarded_errors"])
+    runner = Runner(settings, day.bootstrap, spark, flows, "main", said.append)
+
+    def stopped_while_the_broker_is_away(*_: object) -> int:
+        runner.stop()
+        raise BrokerAway("No Kafka broker answers.", "")
+
+    with monkeypatch.context() as away:
+        away.setattr(Forwarder, "send", stopped_while_the_broker_is_away)
+        runner.run(once=True)
+    assert said[1:] == ["batch 0 of main is left to the next start: BrokerAway"]
+    assert QueryLog(settings.checkpoint("main")).last == 0
+    run_once(settings, day.bootstrap, spark, flows)
+    lake = Lakehouse(settings.lake)
+    due = lake.read(flows.forwards[0].reads, ["event_id"], "level = 'ERROR'").num_rows
+    assert pc.sum(lake.read(FORWARDS, ["due_count"])["due_count"]).as_py() == due > 0
 
 
 # --- how it ends -----------------------------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from faults import Hanging
 from promolake.core.errors import BrokerAway
 from promolake.engine.kafka import end_offsets, ensure_topics
 from promolake.producers import sending
@@ -116,7 +116,7 @@ def test_a_replay_is_paced_by_its_rate(bootstrap: str, tmp_path: Path) -> None:
 
 @pytest.mark.broker
 def test_a_broker_that_no_longer_answers_is_named_with_how_many_messages_it_has_not_taken(
-    bootstrap: str, hanging: Callable[[], AbstractContextManager[object]], monkeypatch: pytest.MonkeyPatch
+    bootstrap: str, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sending, "FLUSH_S", 0.3)
     monkeypatch.setattr(sending, "CLOSE_S", 0.1)

@@ -40,7 +40,6 @@ _COMPILING = (
 )
 # Free at once, the heap is not collected whole again and again while it grows, nor grown by what a busy minute needed. Java collects the
 # young part only as long as the old one has room: collected whole from time to time it fills no more than it did by then.
-_METASPACE = "-XX:MetaspaceSize=160m"  # below it, loading classes is no reason to collect
 _COLLECT_EVERY = "2min"
 _ARENAS = 2  # of malloc, for all threads
 _M_ARENA_MAX = -8  # malloc.h
@@ -115,8 +114,8 @@ def session(
         collector = jars.collector("-XX:+UseParallelGC")
         class_data = class_archive.reading(class_archive.SPARK) if class_data is None else class_data
         # A thread that dies of it would leave Spark waiting for what it had in hand, for ever and without a word.
-        heap = f"-Xms{settings.engine.driver_memory} {_METASPACE} -Xss4m -XX:+ExitOnOutOfMemoryError"
-        java = f"{heap} {collector} {_COMPILING} {class_data} {_quiet(settings.home)}"
+        memory = f"-Xms{settings.engine.driver_memory} -Xss4m -XX:+ExitOnOutOfMemoryError"
+        java = f"{memory} {collector} {_COMPILING} {class_data} {_quiet(settings.home)}"
         builder = builder.config("spark.driver.extraJavaOptions", java)
     for key, value in options.items():
         builder = builder.config(key, value)
