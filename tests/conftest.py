@@ -27,6 +27,16 @@ os.environ["COLUMNS"] = "160"
 # The beginnings of names of files that share what takes long to set up: a ward.
 SHARED = ("tests/engine/test_doctor",)
 
+# The beginnings of names of files that need none of the tests' Spark session: what they start works mostly for itself.
+WITHOUT_SPARK = (
+    *(f"tests/{room}/" for room in ("bench", "browser", "core", "local", "producers", "serving/page")),
+    *(f"tests/alerts/test_{name}" for name in ("channels", "dispatcher", "doctor_alerts", "evaluating", "outbox", "views", "watch")),
+    *(f"tests/cli/test_{name}" for name in ("advancing", "alerting", "commands", "lineage", "operating", "serving", "shell", "sql_server")),
+    *(f"tests/engine/test_{name}" for name in ("jars", "kafka", "minutes", "seen", "session")),
+    "tests/end_to_end/test_spark_submit",
+)
+WITH_SPARK = ("gw0", "gw1")  # a session takes a minute of a core to be warm, so no third worker has one
+
 # A pytest-xdist worker has no main file, and pyspark.sql.connect (which Great Expectations tries) takes that for its doctests and exits.
 if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = __file__
@@ -40,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file to each worker, and files that share an expensive fixture to the same one."""
+    """A file to each worker, files that share an expensive fixture to the same one, and none with Spark to a third worker."""
     if config.option.dist != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
@@ -50,7 +60,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = super()._split_scope(nodeid)
             return next((shared for shared in SHARED if file.startswith(shared)), file)
 
+        def _reschedule(self, node: Any) -> None:
+            if node.gateway.id in WITH_SPARK or any(map(_without_spark, self.workqueue)):
+                super()._reschedule(node)
+            elif not node.shutting_down:
+                node.shutdown()
+
+        def _assign_work_unit(self, node: Any) -> None:
+            with_spark = node.gateway.id in WITH_SPARK
+            file = next((file for file in self.workqueue if _without_spark(file) != with_spark), None)
+            if file is not None:
+                self.workqueue.move_to_end(file, last=False)
+            super()._assign_work_unit(node)
+
     return Sharing(config, log)
+
+
+def _without_spark(file: str) -> bool:
+    return file.startswith(WITHOUT_SPARK)
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ from impala.dbapi import connect
 from impala.error import Error
 
 from promolake.core.table import Table
+from promolake.engine import class_archive
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.lakehouse import Lakehouse, Txn
 from promolake.engine.ledger import LEDGER
@@ -54,6 +55,12 @@ class Server:
         command = [sys.executable, "-m", "promolake.cli", "--home", str(home), "sql-server", "--port", str(self.port)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=home, env=os.environ | SECRET | environment)
+
+    @property
+    def java(self) -> Path:
+        """What the system shows of its JVM."""
+        (pid,) = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return Path("/proc", pid)
 
     def ask(self, *statements: str, **settings: str) -> list[tuple[Any, ...]]:
         """The rows of the last of the statements, sent over one connection whose session asks for the settings."""
@@ -245,9 +252,14 @@ def test_a_statement_that_names_the_environment_gets_its_own_text_back(server: S
 
 
 @spark
+def test_it_starts_from_the_classes_that_were_kept(server: Server) -> None:
+    """What stands in front of Spark's jars on the class path must be what it was when they were."""
+    assert str(class_archive.SPARK) in (server.java / "maps").read_text()
+
+
+@spark
 def test_no_secret_is_in_the_environment_of_the_jvm(server: Server) -> None:
-    (jvm,) = (int(pid) for pid in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split())
-    environment = Path(f"/proc/{jvm}/environ").read_bytes()
+    environment = (server.java / "environ").read_bytes()
     assert b"HOME=" in environment
     assert SECRET["PROMOLAKE_PSEUDONYM_KEY"].encode() not in environment
 

@@ -8,7 +8,8 @@ import pytest
 from pyspark.sql import SparkSession
 
 from promolake.cli import priming
-from promolake.engine import class_archive
+from promolake.core.errors import EnvironmentProblem
+from promolake.engine import class_archive, jars
 from promolake.local.broker import Broker
 
 
@@ -51,3 +52,18 @@ def test_half_an_archive_is_never_kept(
     assert capsys.readouterr().err.count("no class archive") == 2
     assert not getattr(class_archive, what).exists()
     assert list(tmp_path.glob("hs_err*")) == []
+
+
+@pytest.mark.parametrize("missing", [jars.SPARK_JARS, jars.BROKER_JARS], ids=lambda jar_set: jar_set.name)
+def test_an_installation_without_jars_fails_and_says_why(
+    missing: jars.JarSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def resolved(jar_set: jars.JarSet, progress: object) -> list[Path]:
+        if jar_set is missing:
+            raise EnvironmentProblem("Maven Central cannot be reached.", "Check the network.")
+        return []
+
+    monkeypatch.setattr(jars, "resolved", resolved)
+    monkeypatch.setattr(priming, "keep", lambda what, target, load: None)
+    assert priming.main() == EnvironmentProblem.exit_code
+    assert "Maven Central cannot be reached. Check the network." in capsys.readouterr().err

@@ -1,15 +1,17 @@
-"""`python -m promolake.cli.priming`, a step of `make install`: writes the class archives by which each later start of Spark and of the
-embedded broker is shorter."""
+"""`python -m promolake.cli.priming`, a step of `make install`: fetches the jars of Spark and of the embedded broker, and writes the class
+archives by which each later start of theirs is shorter."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from promolake import settings as configuration
+from promolake.core.errors import EnvironmentProblem
 from promolake.engine import class_archive, jars
 from promolake.engine.runner import Runner
 from promolake.engine.session import ended, session
@@ -21,10 +23,27 @@ PATIENCE_S = 120.0  # the JVM writes 200 MB while it ends
 
 
 def main() -> int:
-    """Keeps the classes of both. A machine it fails on starts them as it ever did."""
-    keep("Spark", class_archive.SPARK, rehearse)
-    keep("the broker", class_archive.BROKER, stand_up)
+    """Both, the broker's while Spark rehearses. A machine that keeps no classes starts them as it ever did; one without jars fails."""
+    try:
+        _fetch(jars.SPARK_JARS)
+        with ThreadPoolExecutor() as beside:
+            broker = beside.submit(_prepare_the_broker)
+            keep("Spark", class_archive.SPARK, rehearse)
+        broker.result()
+    except EnvironmentProblem as problem:
+        print(f"  {problem}", file=sys.stderr)
+        return problem.exit_code
     return 0
+
+
+def _fetch(jar_set: jars.JarSet) -> None:
+    found = jars.resolved(jar_set, _say)
+    _say(f"{len(found)} {jar_set.name} jars are in {jars.jar_home()}")
+
+
+def _prepare_the_broker() -> None:
+    _fetch(jars.BROKER_JARS)
+    keep("the broker", class_archive.BROKER, stand_up)
 
 
 def keep(what: str, target: Path, load: Callable[[Path, Path], None]) -> None:

@@ -41,7 +41,7 @@ def sql_server(
     settings = configuration.load(context.obj)
     if not catalog.tables(settings.lake):
         raise SettingsError(f"The lake {settings.lake} holds no table yet.", "Fill it with `promolake run` or `promolake demo`.")
-    listening = options(host, port, settings.sql_server.query_seconds, say)
+    listening = options(host, port, settings.sql_server.query_seconds)
     hide_environment()
     spark = session(settings, "promolake-sql-server", say, listening)
     try:

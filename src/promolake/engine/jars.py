@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -198,23 +197,6 @@ def _failure(jar_set: JarSet, output: list[str]) -> EnvironmentProblem:
         f"The {jar_set.name} jars could not be fetched: Maven Central cannot be reached.",
         "Check the network, or set PROMOLAKE_JARS to a directory filled on a machine that has one.",
     )
-
-
-def main() -> int:
-    """`python -m promolake.engine.jars`: fetches all jars ahead of time; one line that moves on a terminal, plain lines elsewhere."""
-    start, end = ("\r\033[K  ", "") if sys.stdout.isatty() else ("  ", "\n")
-    try:
-        for jar_set in (SPARK_JARS, BROKER_JARS):
-            jars = resolved(jar_set, lambda line: print(start + line, end=end, flush=True))
-            print(f"{start}{len(jars)} {jar_set.name} jars are in {jar_home()}")
-    except EnvironmentProblem as problem:
-        print(f"{start}{problem}", file=sys.stderr)
-        return problem.exit_code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
 
 
 def collector(wanted: str) -> str:

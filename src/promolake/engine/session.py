@@ -106,7 +106,8 @@ def session(
         os.environ["JAVA_HOME"] = str(jars.java().resolve().parent.parent)
         found = jars.resolved(jars.SPARK_JARS, say)
         say("starting Spark")
-        options |= _LOCAL | {"spark.jars": ",".join(map(str, found))}
+        # On the class path, not as spark.jars: only what Java's own class loader loads is in the archive, and seen by the Thrift server.
+        options |= _LOCAL | {"spark.driver.extraClassPath": os.pathsep.join(map(str, found))}
         options |= {"spark.default.parallelism": str(settings.engine.cores)} | options
         builder = builder.master(f"local[{settings.engine.cores + standing_tasks}]")
         builder = builder.config("spark.driver.memory", settings.engine.driver_memory)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,19 +12,15 @@ from py4j.java_gateway import JavaObject
 from pyspark.sql import SparkSession
 
 from promolake.core.errors import EnvironmentProblem
-from promolake.engine import jars
 
 
-def options(host: str, port: int, query_seconds: int, say: Callable[[str], None]) -> dict[str, str]:
+def options(host: str, port: int, query_seconds: int) -> dict[str, str]:
     """What a session needs so that a Thrift server can be started in it that ends a query after so many seconds.
 
     Raises EnvironmentProblem where `host` is not this machine's or `port` is taken: Spark would say so after half a minute, in its log.
     """
     _refuse_what_cannot_be_bound(host, port)
-    # The server's threads have Java's own class loader, which does not see spark.jars.
-    class_path = os.pathsep.join(map(str, jars.resolved(jars.SPARK_JARS, say)))
     return {
-        "spark.driver.extraClassPath": class_path,
         "spark.hadoop.hive.server2.thrift.bind.host": host,
         "spark.hadoop.hive.server2.thrift.port": str(port),
         "spark.sql.thriftServer.queryTimeout": f"{query_seconds}s",
