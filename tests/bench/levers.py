@@ -11,7 +11,6 @@ import runpy
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +24,7 @@ from bench.measuring import cpu_seconds, tree
 from day import STREAMED, settings_for
 from promolake.core.flow import Hallway
 from promolake.core.table import Table
-from promolake.engine import jars, lakehouse, minutes, parsing, prepared, scan, session
+from promolake.engine import jars, lakehouse, minutes, parsing, prepared, session
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.runner import Runner
 from promolake.engine.scan import Scan
@@ -46,11 +45,6 @@ def _plans_made_anew() -> None:
 def _compiled_to_java() -> None:
     for name in session._INTERPRETED:
         session._SCAN.pop(name)
-
-
-def _all_rules() -> None:
-    session._SCAN.pop("spark.sql.optimizer.excludedRules")
-    session._SCAN.pop("spark.sql.subexpressionElimination.enabled")
 
 
 def _java_as_it_comes() -> None:
@@ -87,26 +81,6 @@ def _by_delta_rs() -> None:
     lakehouse.is_plain = lambda *_: False
 
 
-def _gold_after_the_topics() -> None:
-    computed = Scan._computed
-
-    def waiting(self: Scan, *given: Any) -> Any:
-        wait(self._pool.handed_over)  # type: ignore[attr-defined]
-        return computed(self, *given)
-
-    class Noting(ThreadPoolExecutor):
-        """Knows what it was given last."""
-
-        handed_over: tuple[Future[Any], ...] = ()
-
-        def submit(self, *given: Any, **named: Any) -> Future[Any]:
-            future = super().submit(*given, **named)
-            self.handed_over = (*self.handed_over[-30:], future)
-            return future
-
-    scan.ThreadPoolExecutor, Scan._computed = Noting, waiting
-
-
 def _hadoop_processes() -> None:
     session._LOCAL.pop("spark.sql.streaming.checkpointFileManagerClass")
 
@@ -130,7 +104,6 @@ def _tcp() -> None:
 PATCHES: dict[str, Callable[[], None]] = {
     "plans are kept and run again": _plans_made_anew,
     "expressions are interpreted": _compiled_to_java,
-    "rules that change nothing are left out": _all_rules,
     "Java compiles later and less": _java_as_it_comes,
     "ParallelGC": _g1,
     "minutes lately touched stay in memory": _silver_read_again,
@@ -138,7 +111,6 @@ PATCHES: dict[str, Callable[[], None]] = {
     "tables are held open": _opened_each_time,
     "newer windows are appended, not merged": _merged_as_one,
     "small commits by hand, not delta-rs": _by_delta_rs,
-    "topics are committed while Spark computes gold": _gold_after_the_topics,
     "checkpoint files without Hadoop's processes": _hadoop_processes,
     "a Unix socket between Java and Python": _tcp,
     "Java is not asked for the line of each column": _lines_asked_for,

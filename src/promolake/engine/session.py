@@ -67,22 +67,9 @@ _STREAM = {
     "spark.sql.streaming.stopTimeout": "30s",
     "spark.sql.streaming.multipleWatermarkPolicy": "max",  # the slower side of a join does not hold up the other
 }
-# The scan's micro-batch is a thousand rows through a thousand expressions. Generating and compiling Java for it costs more than running
-# it; looking for common sub-expressions finds none, as every value is a column of its own already (columns/typed.py); and these rules walk
-# the whole plan again and again to change nothing. All of it is paid anew in every batch.
-_IDLE_RULES = (
-    "CollapseProject RemoveRedundantAliases OptimizeCsvJsonExprs BooleanSimplification FoldablePropagation SimplifyBinaryComparison "
-    "PushFoldableIntoBranches UnwrapCastInBinaryComparison ReplaceNullWithFalseInPredicate ReorderAssociativeOperator SimplifyConditionals"
-)
+# The scan's micro-batch is a thousand rows through a thousand expressions: generating and compiling Java for it costs more than running it.
 _INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-_SCAN = (
-    _STREAM
-    | _INTERPRETED
-    | {
-        "spark.sql.subexpressionElimination.enabled": "false",
-        "spark.sql.optimizer.excludedRules": ",".join(f"org.apache.spark.sql.catalyst.optimizer.{rule}" for rule in _IDLE_RULES.split()),
-    }
-)
+_SCAN = _STREAM | _INTERPRETED
 
 
 def session(
