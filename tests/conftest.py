@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,7 +96,7 @@ def bootstrap(broker: Broker) -> str:
 
 
 @pytest.fixture
-def hanging(broker: Broker) -> Hanging:
+def hanging(broker: Broker, until: Callable[..., None]) -> Hanging:
     """Of the shared broker."""
 
     @contextmanager
@@ -103,11 +104,18 @@ def hanging(broker: Broker) -> Hanging:
         pid = broker.status().pid
         os.kill(pid, signal.SIGSTOP)
         try:
+            until(lambda: _stands_still(pid))
             yield lambda: os.kill(pid, signal.SIGCONT)
         finally:
             os.kill(pid, signal.SIGCONT)
 
     return hangs
+
+
+def _stands_still(pid: int) -> bool:
+    """On busy cores a process answers on for a while after it was told to stop: the thread that is told has to run first."""
+    threads = Path("/proc", str(pid), "task").glob("*/stat")
+    return {thread.read_text().rpartition(")")[2].split()[0] for thread in threads} == {"T"}
 
 
 @pytest.fixture(scope="session")
