@@ -36,7 +36,7 @@ WITHOUT_SPARK = (
     *(f"tests/engine/test_{name}" for name in ("jars", "kafka", "minutes", "seen", "session")),
     "tests/end_to_end/test_spark_submit",
 )
-WITH_SPARK = ("gw0", "gw1")  # a session takes a minute of a core to be warm, so no third worker has one
+THIRD = "gw2"  # the worker that takes these alone: a session takes a minute of a core to be warm
 
 # A pytest-xdist worker has no main file, and pyspark.sql.connect (which Great Expectations tries) takes that for its doctests and exits.
 if not hasattr(sys.modules["__main__"], "__file__"):
@@ -62,14 +62,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((shared for shared in SHARED if file.startswith(shared)), file)
 
         def _reschedule(self, node: Any) -> None:
-            if node.gateway.id in WITH_SPARK or any(map(_without_spark, self.workqueue)):
+            if node.gateway.id != THIRD or any(map(_without_spark, self.workqueue)):
                 super()._reschedule(node)
             elif not node.shutting_down:
                 node.shutdown()
 
         def _assign_work_unit(self, node: Any) -> None:
-            with_spark = node.gateway.id in WITH_SPARK
-            file = next((file for file in self.workqueue if _without_spark(file) != with_spark), None)
+            is_third = node.gateway.id == THIRD
+            file = next((file for file in self.workqueue if _without_spark(file) == is_third), None)
             if file is not None:
                 self.workqueue.move_to_end(file, last=False)
             super()._assign_work_unit(node)
