@@ -30,6 +30,7 @@ $(INSTALLED): requirements-build.lock requirements.lock pyproject.toml
 		$(UNCOMPRESSED) $(VENV)/bin/pip install --no-build-isolation --require-hashes -r requirements.lock; }
 	@echo "[3/4] promolake itself"
 	@$(VENV)/bin/pip install --quiet --no-build-isolation --no-deps -e .
+	@$(VENV)/bin/python -m compileall -q src
 	@echo "[4/4] the jars of Delta, Spark's Kafka source and the Kafka broker; and the classes Spark and the broker load, kept as Java has"
 	@echo "      them in memory: each later start is some seconds shorter"
 	@$(VENV)/bin/python -m promolake.cli.priming

@@ -16,8 +16,7 @@ import pyarrow as pa
 
 from alerts.far_end import HANG, FarEnd, far_end
 from alerts.test_outbox import row
-from promolake.alerts.dispatcher import outbox_file
-from promolake.alerts.outbox import Outbox
+from promolake.alerts.outbox import Outbox, outbox_file
 from promolake.alerts.tables import ALERTS
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.lakehouse import Lakehouse, Txn

@@ -13,8 +13,7 @@ from deltalake import DeltaTable
 
 from alerts.viewed import GMV, RUNNING, Lake
 from faults import cut_after_a_line, cut_in_a_line, emptied
-from promolake.alerts.dispatcher import outbox_file
-from promolake.alerts.outbox import Outbox
+from promolake.alerts.outbox import Outbox, outbox_file
 from promolake.alerts.tables import ALERTS, STATES
 from promolake.engine.doctor import Doctor, Mended
 from promolake.engine.doctor_alerts import AlertsKept

@@ -14,7 +14,7 @@ from faults import Died
 from faults import dies_before as dies
 from promolake.alerts.tables import ALERTS, STATES
 from promolake.alerts.watch import AlertWatch
-from promolake.cli.alerting import sources
+from promolake.cli.watching import sources
 from promolake.core.errors import SettingsError
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.lakehouse import Lakehouse, Txn

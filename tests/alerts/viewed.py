@@ -13,7 +13,7 @@ import pyarrow as pa
 from alerts.conftest import MIDNIGHT
 from promolake.alerts.tables import ALERTS
 from promolake.alerts.watch import AlertWatch
-from promolake.cli.alerting import sources
+from promolake.cli.watching import sources
 from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.lakehouse import Lakehouse, Txn

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from bench.dataset import troubled_day
 from day import STREAMED, settings_for
 from promolake.alerts.watch import AlertWatch
-from promolake.cli.alerting import sources
+from promolake.cli.watching import sources
 from promolake.engine.query_log import QueryLog
 from promolake.engine.runner import Runner
 

@@ -7,12 +7,15 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import typer
 
 from promolake import cli
 from promolake.cli import main
@@ -27,8 +30,7 @@ from promolake.hallway import HALLWAY
 from promolake.sources import TOPICS
 
 MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
-COMMANDS = ("demo", "local", "simulate", "replay", "run", "rebuild", "serve", "sql", "sql-server", "status", "check", "audit", "doctor")
-COMMANDS += ("maintain", "tables", "sample")
+COMMANDS = (*cli.MODULES,)
 
 
 @pytest.fixture
@@ -57,6 +59,26 @@ def test_every_command_has_help_that_begins_with_a_sentence(command: tuple[str, 
     shown = [line.strip(" │") for line in capsys.readouterr().out.splitlines()]
     usage = next(n for n, line in enumerate(shown) if line.startswith("Usage:"))
     assert next(line for line in shown[usage + 1 :] if line).rstrip()[-1] in ".):" or "." in " ".join(shown[usage + 1 :])
+
+
+def modules(group: typer.Typer) -> dict[str, set[str]]:
+    """The modules each command of a group is written in, with those of its own commands."""
+    alone = {one.name or one.callback.__name__: {one.callback.__module__} for one in group.registered_commands}
+    return alone | {one.name: set().union(*modules(one.typer_instance).values()) for one in group.registered_groups}
+
+
+def test_each_command_is_in_the_modules_that_are_loaded_for_it() -> None:
+    cli.register()
+    assert modules(cli.app) == {command: {f"promolake.cli.{name}" for name in names} for command, names in cli.MODULES.items()}
+
+
+def test_nothing_that_takes_long_to_load_is_loaded_for_another_command() -> None:
+    """Of a word that stands for a folder, too."""
+    code = "import sys; from promolake.cli import main; main(['--home', 'run', 'status', '--help']); print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = said.splitlines()[-1].split()
+    assert {"promolake.cli.looking", "typer"} <= set(loaded)
+    assert {"promolake.cli.jobs", "promolake.hallway", "pyspark", "pandas", "duckdb", "deltalake", "kafka"}.isdisjoint(loaded)
 
 
 def test_into_a_pipe_names_are_printed_whole(promolake) -> None:

@@ -14,9 +14,8 @@ import httpx
 import pytest
 
 from promolake import settings
-from promolake.alerts.dispatcher import outbox_file
 from promolake.alerts.message import Message
-from promolake.alerts.outbox import Outbox
+from promolake.alerts.outbox import Outbox, outbox_file
 from promolake.alerts.routing import Policy
 from promolake.alerts.silences import Silences
 from promolake.cli.operating import Probe, query

@@ -18,8 +18,8 @@ from day import STREAMED, Day, settings_for
 from promolake.alerts.rules import load
 from promolake.alerts.tables import ALERTS
 from promolake.alerts.watch import AlertWatch, rows_of
-from promolake.cli.alerting import sources
 from promolake.cli.backtesting import replayed, span
+from promolake.cli.watching import sources
 from promolake.core.errors import FlowFailed
 from promolake.core.flow import Hallway
 from promolake.core.table import Column, Table

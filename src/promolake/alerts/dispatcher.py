@@ -14,7 +14,7 @@ from typing import Any
 
 from promolake.alerts.channels import Channel
 from promolake.alerts.message import Message, Refused, TryLater
-from promolake.alerts.outbox import Outbox
+from promolake.alerts.outbox import Outbox, outbox_file
 from promolake.alerts.routing import Hold, policies
 from promolake.alerts.rules import AlertsFile, load
 from promolake.alerts.silences import Silences
@@ -142,7 +142,3 @@ class _Sender:
             outbox.failed(message, name, type(error).__name__, False, None, time.time())
         else:
             outbox.delivered(message, name, time.time())
-
-
-def outbox_file(home: Path) -> Path:
-    return home / "state" / "outbox.sqlite"

@@ -304,3 +304,7 @@ def transition(row: dict[str, Any]) -> Transition:
         ends_at=datetime.fromisoformat(row["ends_at"]) if row["ends_at"] else None,
         rows_sql=row["rows_sql"],
     )
+
+
+def outbox_file(home: Path) -> Path:
+    return home / "state" / "outbox.sqlite"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,28 @@ app = typer.Typer(
 )
 local = typer.Typer(help="The embedded Kafka broker of a home, alone.", no_args_is_help=True)
 app.add_typer(local, name="local")
+# In which modules each command is. Of one command these are loaded: of all, it would take a second of a core, and be felt.
+MODULES = {
+    "alerts": ("alerting", "backtesting"),
+    "audit": ("auditing",),
+    "check": ("looking",),
+    "demo": ("demo",),
+    "doctor": ("healing",),
+    "local": ("feeding",),
+    "maintain": ("healing",),
+    "quarantine": ("quarantining",),
+    "rebuild": ("jobs",),
+    "replay": ("feeding",),
+    "run": ("jobs",),
+    "sample": ("sampling",),
+    "serve": ("serving",),
+    "simulate": ("feeding",),
+    "sql": ("looking",),
+    "sql-server": ("sql_server",),
+    "status": ("looking",),
+    "tables": ("tables",),
+    "verify": ("proving",),
+}
 # Into a pipe or a file Rich prints 80 columns, and cuts names to fit; what is read by a program or searched has them whole.
 out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
 err = Console(stderr=True, highlight=False)
@@ -41,27 +64,28 @@ def start(
     context.obj = home
 
 
+def register(words: Sequence[str] = ()) -> None:
+    """Has the command of a command line register itself, by loading its modules; where it names none that is known, all do."""
+    for module in MODULES.get(_command(words)) or sorted({name for names in MODULES.values() for name in names}):
+        import_module(f"promolake.cli.{module}")
+
+
+def _command(words: Sequence[str]) -> str:
+    rest = iter(words)
+    for word in rest:
+        if word == "--home":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit code."""
-    from promolake.cli import (  # noqa: F401  the commands register themselves
-        alerting,
-        auditing,
-        backtesting,
-        demo,
-        feeding,
-        healing,
-        jobs,
-        looking,
-        proving,
-        quarantining,
-        sampling,
-        serving,
-        sql_server,
-        tables,
-    )
-
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    register(words)
     try:
-        app(args=None if arguments is None else list(arguments), standalone_mode=True)
+        app(args=words, standalone_mode=True)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     except PromolakeError as error:

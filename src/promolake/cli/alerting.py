@@ -4,65 +4,36 @@ from __future__ import annotations
 
 import getpass
 import json
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table as Grid
 
 from promolake import settings as configuration
-from promolake.alerts import relations, rules
-from promolake.alerts.dispatcher import Dispatcher, outbox_file
-from promolake.alerts.duration import duration
+from promolake.alerts import rules
+from promolake.alerts.dispatcher import Dispatcher
 from promolake.alerts.message import Message, Refused, TryLater
-from promolake.alerts.outbox import Outbox
-from promolake.alerts.routing import Silence
+from promolake.alerts.outbox import Outbox, outbox_file
 from promolake.alerts.silences import Silences
 from promolake.alerts.tables import ALERTS, STATES
 from promolake.cli import app, out, say
+from promolake.cli.silencing import silenced, unsilenced
 from promolake.core.errors import EnvironmentProblem, HomeInUse, PromolakeError, SettingsError
 from promolake.core.table import Table
 from promolake.engine.lakehouse import Lakehouse
-from promolake.engine.ledger import LEDGER
 from promolake.engine.lock import held
-from promolake.engine.runner import stopped_by_signals
-from promolake.hallway import HALLWAY
-from promolake.local.processes import Child
-from promolake.serving import catalog
-from promolake.serving.dictionary import columns
+from promolake.engine.signals import stopped_by_signals
 
 alerts = typer.Typer(help="Alerts: what fired, who was told, silences, back-tests.", no_args_is_help=True)
 app.add_typer(alerts, name="alerts")
 AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
-RESTART_SECONDS = 2.0
-
-
-@cache
-def sources() -> Mapping[str, Table]:
-    """The tables and views rules may look at, by name. A view only of other tables would never be asked: it is not among them."""
-    watched = {table.name: table for table in (*(flow.table for flow in HALLWAY.metrics), LEDGER)}
-    views = [
-        relations.view(
-            one.name,
-            one.description,
-            one.text,
-            columns(one, HALLWAY.tables),
-            (table for name, table in watched.items() if name in one.reads),
-            (table for table in HALLWAY.tables if table.name in one.reads - watched.keys()),
-        )
-        for one in catalog.views().values()
-        if one.reads & watched.keys()
-    ]
-    return watched | {view.name: view for view in views}
+LOOKS_AGAIN_SECONDS = 2.0
 
 
 @alerts.command()
@@ -101,31 +72,8 @@ def _first(home: Path) -> Iterator[None]:
                 if not said:
                     say(f"{busy.what} This one stands by.")
                 said = True
-                time.sleep(RESTART_SECONDS)
+                time.sleep(LOOKS_AGAIN_SECONDS)
         yield
-
-
-@contextmanager
-def dispatching(settings: configuration.Settings) -> Iterator[None]:
-    """While inside, a dispatcher of its own process runs, and is started again when it dies."""
-    command = [sys.executable, "-m", "promolake.cli", "--home", str(settings.home), "alerts", "dispatch"]
-    over = threading.Event()
-    (settings.home / "log").mkdir(parents=True, exist_ok=True)
-
-    def keep() -> None:  # in a thread that lives as long as the child: the kernel ties it to this one
-        while not over.is_set():
-            child = Child(command, settings.home / "log" / "alerts.log", tied=True)
-            while not over.wait(RESTART_SECONDS) and child.exit_code is None:
-                pass
-            child.stop()
-
-    keeper = threading.Thread(target=keep, name="dispatcher-keeper", daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        over.set()
-        keeper.join(timeout=30)
 
 
 @alerts.command("list")
@@ -246,23 +194,6 @@ def send_test(context: typer.Context, channel: Annotated[str, typer.Argument(hel
     except TryLater as error:
         raise EnvironmentProblem(f"{channel} could not take the message: {error}.", "Try again, or see whether it is reachable.") from None
     out.print(f"{channel} took the message {message.id}")
-
-
-def silenced(home: Path, matchers: Sequence[str], length: str, comment: str, by: str) -> Silence:
-    """Makes a silence from now on. Raises SettingsError for a matcher or length that is none, and for no matcher: that would match all."""
-    if not matchers:
-        raise SettingsError("A silence needs at least one matcher.", 'For every alert: alertname=~".+"')
-    try:
-        return Silences(home).add(matchers, datetime.now(UTC), duration(length), by, comment)
-    except (ValidationError, ValueError, OverflowError) as error:
-        text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise SettingsError(f"{text}.", "See promolake alerts silence --help.") from None
-
-
-def unsilenced(home: Path, silence_id: str) -> None:
-    """Ends a silence now. Raises SettingsError when none has that id."""
-    if not Silences(home).expire(silence_id, datetime.now(UTC)):
-        raise SettingsError(f"There is no silence {silence_id}.", "See promolake alerts silences.")
 
 
 def _rows(context: typer.Context, table: Table) -> list[dict[str, Any]]:

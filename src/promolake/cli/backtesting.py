@@ -24,7 +24,8 @@ from promolake.alerts.rules import AlertsFile, Rule
 from promolake.alerts.samples import Samples
 from promolake.alerts.watch import check, rows_of
 from promolake.cli import out
-from promolake.cli.alerting import alerts, sources
+from promolake.cli.alerting import alerts
+from promolake.cli.watching import sources
 from promolake.core.errors import NumbersDiffer, SettingsError
 from promolake.core.table import Table
 from promolake.engine.arrow import conformed

@@ -50,7 +50,7 @@ def _mapping(file: Path) -> str:
 def _alerts(home: Path | None) -> str:
     from promolake.alerts import rules
     from promolake.alerts.watch import check
-    from promolake.cli.alerting import sources
+    from promolake.cli.watching import sources
 
     settings = configuration.load(home)
     if not settings.alerts_on:

@@ -22,7 +22,7 @@ def doctor(
 
     What --mend takes away is kept under doctor/ in the home. Exit code 8: there is damage that is not mended.
     """
-    from promolake.alerts.dispatcher import outbox_file
+    from promolake.alerts.outbox import outbox_file
     from promolake.alerts.tables import ALERTS, STATES
     from promolake.engine.doctor import Doctor
     from promolake.engine.doctor_alerts import AlertsKept

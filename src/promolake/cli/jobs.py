@@ -27,13 +27,14 @@ def run(
     """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
     from promolake.alerts.watch import AlertWatch
     from promolake.cli.advancing import advancing
-    from promolake.cli.alerting import dispatching, sources
     from promolake.cli.lineage import jobs_of
     from promolake.cli.telling import telling
+    from promolake.cli.watching import dispatching, sources
     from promolake.engine.lane import standing_tasks
     from promolake.engine.lock import writing
-    from promolake.engine.runner import Runner, stopped_by_signals
+    from promolake.engine.runner import Runner
     from promolake.engine.session import session
+    from promolake.engine.signals import stopped_by_signals
 
     settings = configuration.load(context.obj)
     flows = flows_of(settings, query, only)

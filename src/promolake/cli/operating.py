@@ -13,11 +13,10 @@ from pathlib import Path
 
 import promolake
 from promolake import settings as configuration
-from promolake.alerts.dispatcher import outbox_file
-from promolake.alerts.outbox import Outbox
+from promolake.alerts.outbox import Outbox, outbox_file
 from promolake.alerts.silences import Silences
-from promolake.cli.alerting import silenced, unsilenced
 from promolake.cli.reporting import bootstrap_of
+from promolake.cli.silencing import silenced, unsilenced
 from promolake.core.errors import BrokerAway
 from promolake.engine import kafka
 from promolake.engine.jars import BROKER_JARS

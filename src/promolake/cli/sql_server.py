@@ -56,7 +56,7 @@ def sql_server(
 
 def _answer(url: str, names: list[str], runs: Callable[[], bool], log: Path) -> None:
     """Says where to ask, and returns when told to stop."""
-    from promolake.engine.runner import stopped_by_signals
+    from promolake.engine.signals import stopped_by_signals
 
     stop = threading.Event()
     with stopped_by_signals(stop.set):  # not before Spark has started: it takes Ctrl-C for itself

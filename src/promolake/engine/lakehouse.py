@@ -20,7 +20,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction
 from deltalake.exceptions import TableNotFoundError
 from deltalake.writer import write_deltalake
@@ -269,6 +268,8 @@ class Lakehouse:
     @contextmanager
     def _spooled(self, table: Table, rows: DataFrame) -> Iterator[pa.RecordBatchReader]:
         """What Spark computes, by way of files: however large, only a batch of it is ever in this process."""
+        import pyarrow.dataset as ds  # brings pandas along, a quarter of a second of every command
+
         schema = arrow_schema(table).remove_metadata()
         with self.spool(table.name) as spool:
             rows.select(*table.column_names).write.parquet(str(spool))

@@ -20,7 +20,7 @@ from promotion import Promotion, at, busy_minute
 
 SOURCE = Path(promolake.__file__).parent
 SHOWN = [*sorted((SOURCE / "serving" / "page").glob("*.py")), SOURCE / "serving" / "sql.py"]  # whose errors the page shows
-FUNCTIONS = {SOURCE / "cli" / "alerting.py": ("silenced", "unsilenced"), SOURCE / "alerts" / "duration.py": ("duration",)}
+FUNCTIONS = {SOURCE / "cli" / "silencing.py": ("silenced", "unsilenced"), SOURCE / "alerts" / "duration.py": ("duration",)}
 ON_THE_COMMAND_LINE = ("add", "remove")  # functions whose errors no page shows
 CHINESE = {"Accept-Language": "zh-CN"}
 
