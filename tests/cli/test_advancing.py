@@ -9,8 +9,10 @@ from uuid import uuid4
 import pytest
 
 from promolake.cli import advancing as module
-from promolake.cli.advancing import advancing
+from promolake.cli.advancing import advancing, waiting
+from promolake.core.errors import EnvironmentProblem
 from promolake.engine import kafka
+from promolake.engine import session as sessions
 from promolake.engine.query_log import QueryLog
 
 pytestmark = pytest.mark.broker
@@ -79,3 +81,26 @@ def test_without_a_broker_it_is_silent_and_ends_when_told(
     with advancing(tmp_path, "nowhere:9092", ["topic"], said.append):
         until(lambda: len(asked) > 1)
     assert said == []
+
+
+# --- how much there is to do -----------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_is_what_no_finished_batch_has_read(bootstrap: str, topic: str, tmp_path: Path) -> None:
+    assert waiting(tmp_path, bootstrap, [topic]) == 12
+    finished(tmp_path, 0, topic, 5)
+    assert waiting(tmp_path, bootstrap, [topic]) == 7
+    assert waiting(tmp_path, "127.0.0.1:1", [topic]) is None
+
+
+@pytest.mark.parametrize(("records", "brief"), [(sessions.BRIEF - 1, True), (sessions.BRIEF, False), (None, False)])
+def test_a_run_that_has_little_to_take_is_a_brief_one(
+    records: int | None, brief: bool, promolake, bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: object, **options: object) -> None:
+        raise EnvironmentProblem(f"brief: {options['brief']}", "")
+
+    monkeypatch.setenv("PROMOLAKE_KAFKA__BOOTSTRAP", bootstrap)
+    monkeypatch.setattr(module, "waiting", lambda *_: records)
+    monkeypatch.setattr(sessions, "session", asked)
+    assert f"brief: {brief}" in promolake("run", "--once").err

@@ -23,6 +23,7 @@ from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.ledger import LEDGER
 from promolake.engine.runner import chosen
 from promolake.engine.scan import Scan
+from promolake.engine.session import scan_session
 from promolake.gold import sales_per_product_per_minute as sales
 from promolake.hallway import HALLWAY
 from promolake.silver import orders
@@ -165,3 +166,8 @@ def test_where_no_metric_is_to_blame_the_batch_fails_as_it_did(
     assert scan._computed(inputs, causes) == {}
     assert {name: str(cause) for name, cause in causes.items()} == {"main": "no space left on device"}
     scan.close()
+
+
+def test_a_scan_that_goes_on_is_interpreted(spark: SparkSession) -> None:
+    """Compiled, each small batch would wait for the text of its code."""
+    assert scan_session(spark).conf.get("spark.sql.codegen.factoryMode") == "NO_CODEGEN"

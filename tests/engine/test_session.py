@@ -32,6 +32,18 @@ print(sorted(set(told)))
 """
 
 
+BRIEF = """
+import sys
+from pathlib import Path
+from promolake import settings
+from promolake.engine.session import ended, scan_session, session
+
+spark = session(settings.load(Path(sys.argv[1])), "brief", print, brief=True)
+flags = spark._jvm.java.lang.management.ManagementFactory.getRuntimeMXBean().getInputArguments()
+print("-XX:TieredStopAtLevel=1" in flags, scan_session(spark).conf.get("spark.sql.codegen.factoryMode"))
+ended(spark)
+"""
+
 RUNS_OUT_OF_MEMORY = """
 import sys
 from pathlib import Path
@@ -61,6 +73,12 @@ def test_objects_freed_while_spark_ends_are_not_told_to_a_jvm_that_is_going(tmp_
     """It may reset the connection, and py4j then logs a traceback."""
     done = subprocess.run([sys.executable, "-c", ENDS, tmp_path], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "['in time']", done.stderr
+
+
+@pytest.mark.spark
+def test_a_brief_session_leaves_javas_second_compiler_out_and_compiles_its_expressions(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", BRIEF, tmp_path], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "True FALLBACK", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from promolake.engine import kafka
 from promolake.engine.query_log import QueryLog
 
 SAY_EVERY_SECONDS = 10.0
+ASK_MS = 2_000
 
 
 @contextmanager
@@ -26,6 +27,15 @@ def advancing(checkpoint: Path, bootstrap: str, topics: Sequence[str], say: Call
     finally:
         stop.set()
         thread.join()
+
+
+def waiting(checkpoint: Path, bootstrap: str, topics: Sequence[str]) -> int | None:
+    """How many of the topics' records the finished batches of the checkpoint have yet to read; None when the broker is away."""
+    try:
+        wanted = _wanted(QueryLog(checkpoint).read_up_to, bootstrap, topics, ASK_MS)
+        return sum(end - first for first, end in wanted.values())
+    except BrokerAway:
+        return None
 
 
 def _tell(
@@ -51,8 +61,10 @@ def _tell(
             return
 
 
-def _wanted(before: dict[tuple[str, int], int], bootstrap: str, topics: Sequence[str]) -> dict[tuple[str, int], tuple[int, int]]:
+def _wanted(
+    before: dict[tuple[str, int], int], bootstrap: str, topics: Sequence[str], timeout_ms: int = kafka.ANSWER_MS
+) -> dict[tuple[str, int], tuple[int, int]]:
     """The offsets to take, from the first until before the other, by topic and partition."""
-    firsts, ends = kafka.first_offsets(bootstrap, topics), kafka.end_offsets(bootstrap, topics)
+    firsts, ends = kafka.first_offsets(bootstrap, topics, timeout_ms), kafka.end_offsets(bootstrap, topics, timeout_ms)
     starts = {place: max(first, before.get(place, first)) for place, first in firsts.items()}
     return {place: (min(starts[place], end), end) for place, end in ends.items() if place in starts}

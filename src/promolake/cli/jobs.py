@@ -26,14 +26,14 @@ def run(
 ) -> None:
     """Carry the topics through bronze, silver and gold, until stopped (Ctrl-C or SIGTERM: the batch in hand is finished)."""
     from promolake.alerts.watch import AlertWatch
-    from promolake.cli.advancing import advancing
+    from promolake.cli.advancing import advancing, waiting
     from promolake.cli.lineage import jobs_of
     from promolake.cli.telling import telling
     from promolake.cli.watching import dispatching, sources
     from promolake.engine.lane import standing_tasks
     from promolake.engine.lock import writing
     from promolake.engine.runner import Runner
-    from promolake.engine.session import session
+    from promolake.engine.session import BRIEF, session
     from promolake.engine.signals import stopped_by_signals
 
     settings = configuration.load(context.obj)
@@ -44,12 +44,13 @@ def run(
     watching = settings.alerts_on and bool(flows.ingests) and not once
     watchers = [AlertWatch(settings.alerts_file, sources(), watched(settings, query, flows), say)] if watching else []
     with reachable(settings, say) as bootstrap, dispatching(settings) if watching else nullcontext():
+        topics = [flow.topic.name for flow in flows.ingests] if once else []
+        few = waiting(settings.checkpoint(query), bootstrap, topics) if topics else None
         has_lane = settings.errors.has_lane and not once
         standing = standing_tasks(flows, bootstrap, settings.kafka.partitions) if has_lane else 0
-        spark = session(settings, f"promolake-{query}", say, standing_tasks=standing)
+        spark = session(settings, f"promolake-{query}", say, standing_tasks=standing, brief=few is not None and few < BRIEF)
         runner = Runner(settings, bootstrap, spark, flows, query, say, watchers)
         jobs = jobs_of(flows, query, settings.lake, bootstrap, once)
-        topics = [flow.topic.name for flow in flows.ingests] if once else []
         progress = advancing(settings.checkpoint(query), bootstrap, topics, say) if topics else nullcontext()
         with stopped_by_signals(runner.stop), telling(settings.lineage.to, jobs, say, settings.lineage_marks), progress:
             try:

@@ -38,6 +38,9 @@ _COMPILING = (
     "-XX:Tier4InvocationThreshold=20000 -XX:Tier4MinInvocationThreshold=2400 -XX:Tier4CompileThreshold=60000 "
     "-XX:MaxInlineLevel=9 -XX:FreqInlineSize=150 -XX:InlineSmallCode=1200"
 )
+# Where little is done Java's second compiler never pays; and what the first one makes is faster when it need not count for the second.
+_COMPILING_BRIEFLY = "-XX:TieredStopAtLevel=1"
+BRIEF = 120_000  # records; at 200,000 it costs no less CPU, and a sixth more time (DECISIONS.md)
 # Free at once, the heap is not collected whole again and again while it grows, nor grown by what a busy minute needed. Java collects the
 # young part only as long as the old one has room: collected whole from time to time it fills no more than it did by then.
 _COLLECT_EVERY = "2min"
@@ -70,6 +73,9 @@ _STREAM = {
 # The scan's micro-batch is a thousand rows through a thousand expressions: generating and compiling Java for it costs more than running it.
 _INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 _SCAN = _STREAM | _INTERPRETED
+# Of few batches, and without a second compiler, what is compiled pays at once.
+_BRIEF_SCAN = _STREAM | {"spark.sql.codegen.wholeStage": "false"}
+_IS_BRIEF = "spark.promolake.brief"
 
 
 def session(
@@ -79,12 +85,14 @@ def session(
     more: Mapping[str, str] | None = None,
     standing_tasks: int = 0,
     class_data: str | None = None,
+    brief: bool = False,
 ) -> SparkSession:
     """The process's session, in UTC, with `more` options. Under spark-submit master, memory and jars are spark-submit's; else
     local[cores] with jars fetched through Ivy, `say` telling the progress. Raises EnvironmentProblem when Java or a jar is missing.
 
     `standing_tasks` are those that never end and mostly wait (engine/lane.py): slots beside the cores', so that they take none.
-    `class_data` are the JVM's options about the class archive: to start from it, unless said otherwise (engine/class_archive.py)."""
+    `class_data` are the JVM's options about the class archive: to start from it, unless said otherwise (engine/class_archive.py).
+    `brief` is a session that ends after a scan of less than BRIEF records."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers that read a batch: this Python, not the first on the PATH
     builder = SparkSession.builder.appName(name)
     options = _SESSION | {"spark.sql.warehouse.dir": str(settings.home / "warehouse")} | dict(more or {})
@@ -95,7 +103,7 @@ def session(
         say("starting Spark")
         # On the class path, not as spark.jars: only what Java's own class loader loads is in the archive, and seen by the Thrift server.
         options |= _LOCAL | {"spark.driver.extraClassPath": os.pathsep.join(map(str, found))}
-        options |= {"spark.default.parallelism": str(settings.engine.cores)} | options
+        options |= {"spark.default.parallelism": str(settings.engine.cores), _IS_BRIEF: str(brief).lower()} | options
         builder = builder.master(f"local[{settings.engine.cores + standing_tasks}]")
         builder = builder.config("spark.driver.memory", settings.engine.driver_memory)
         # On two cores G1's concurrent threads take from the micro-batch what they save in pauses.
@@ -103,7 +111,8 @@ def session(
         class_data = class_archive.reading(class_archive.SPARK) if class_data is None else class_data
         # A thread that dies of it would leave Spark waiting for what it had in hand, for ever and without a word.
         memory = f"-Xms{settings.engine.driver_memory} -Xss4m -XX:+ExitOnOutOfMemoryError"
-        java = f"{memory} {collector} {_COMPILING} {class_data} {_quiet(settings.home)}"
+        compiling = _COMPILING_BRIEFLY if brief else _COMPILING
+        java = f"{memory} {collector} {compiling} {class_data} {_quiet(settings.home)}"
         builder = builder.config("spark.driver.extraJavaOptions", java)
     for key, value in options.items():
         builder = builder.config(key, value)
@@ -168,7 +177,7 @@ def died() -> bool:
 
 def scan_session(spark: SparkSession) -> SparkSession:
     """A session of the same process for the scan, with the settings that suit its micro-batches."""
-    return _with(spark.newSession(), _SCAN)
+    return _with(spark.newSession(), _BRIEF_SCAN if spark.conf.get(_IS_BRIEF, "false") == "true" else _SCAN)
 
 
 def batch_session(spark: SparkSession) -> SparkSession:
