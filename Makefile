@@ -24,16 +24,16 @@ $(INSTALLED): requirements-build.lock requirements.lock pyproject.toml
 	@# Its wheel is made only to be unpacked, so it is not compressed: 12 s instead of 26.
 	@$(VENV)/bin/pip install --quiet --require-hashes -r requirements-build.lock
 	@printf '[bdist_wheel]\ncompression = stored\n' > $(VENV)/wheels.cfg
-	@$(UNCOMPRESSED) $(VENV)/bin/uv pip install --python $(VENV)/bin/python --compile-bytecode --no-build-isolation --require-hashes \
+	@$(UNCOMPRESSED) $(VENV)/bin/uv pip install --python $(VENV)/bin/python --no-build-isolation --require-hashes \
 		-r requirements.lock \
 		|| { echo "uv could not (it does not read pip's settings, a mirror's address for one): pip does it, which takes a minute longer"; \
 		$(UNCOMPRESSED) $(VENV)/bin/pip install --no-build-isolation --require-hashes -r requirements.lock; }
 	@echo "[3/4] promolake itself"
 	@$(VENV)/bin/pip install --quiet --no-build-isolation --no-deps -e .
-	@$(VENV)/bin/python -m compileall -q src
 	@echo "[4/4] the jars of Delta, Spark's Kafka source and the Kafka broker; and the classes Spark and the broker load, kept as Java has"
 	@echo "      them in memory: each later start is some seconds shorter"
-	@$(VENV)/bin/python -m promolake.cli.priming
+	@# Meanwhile what was installed is compiled: an environment may forbid Python to keep what it compiles, and every start would pay.
+	@nice $(VENV)/bin/python -W ignore -m compileall -qq -j 2 -x '/tests?/' $(VENV)/lib src & $(VENV)/bin/python -m promolake.cli.priming; primed=$$?; wait; exit $$primed
 	@touch $@
 
 demo: $(INSTALLED) ## a promotion day from a real Kafka broker into gold tables; MINUTES=2 RATE=1000 SEED=7 as you like
