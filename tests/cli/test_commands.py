@@ -30,7 +30,8 @@ from promolake.hallway import HALLWAY
 from promolake.sources import TOPICS
 
 MIDNIGHT = datetime(2026, 11, 11, tzinfo=UTC)
-COMMANDS = (*cli.MODULES,)
+COMMANDS = ("demo", "local", "simulate", "replay", "run", "rebuild", "serve", "sql", "sql-server", "status", "check", "audit", "doctor")
+COMMANDS += ("maintain", "tables", "sample", "alerts", "quarantine", "verify")
 
 
 @pytest.fixture

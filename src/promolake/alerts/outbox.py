@@ -307,4 +307,5 @@ def transition(row: dict[str, Any]) -> Transition:
 
 
 def outbox_file(home: Path) -> Path:
+    """Where the outbox of a home is."""
     return home / "state" / "outbox.sqlite"

@@ -45,10 +45,10 @@ def run(
     watchers = [AlertWatch(settings.alerts_file, sources(), watched(settings, query, flows), say)] if watching else []
     with reachable(settings, say) as bootstrap, dispatching(settings) if watching else nullcontext():
         topics = [flow.topic.name for flow in flows.ingests] if once else []
-        few = waiting(settings.checkpoint(query), bootstrap, topics) if topics else None
+        records = waiting(settings.checkpoint(query), bootstrap, topics) if topics else None
         has_lane = settings.errors.has_lane and not once
         standing = standing_tasks(flows, bootstrap, settings.kafka.partitions) if has_lane else 0
-        spark = session(settings, f"promolake-{query}", say, standing_tasks=standing, brief=few is not None and few < BRIEF)
+        spark = session(settings, f"promolake-{query}", say, standing_tasks=standing, brief=records is not None and records < BRIEF)
         runner = Runner(settings, bootstrap, spark, flows, query, say, watchers)
         jobs = jobs_of(flows, query, settings.lake, bootstrap, once)
         progress = advancing(settings.checkpoint(query), bootstrap, topics, say) if topics else nullcontext()

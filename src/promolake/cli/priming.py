@@ -23,11 +23,11 @@ PATIENCE_S = 120.0  # the JVM writes 200 MB while it ends
 
 
 def main() -> int:
-    """Both side by side. A machine that keeps no classes starts them as it ever did; one without jars fails."""
+    """Both, the broker's while Spark rehearses. A machine that keeps no classes starts them as it ever did; one without jars fails."""
     try:
+        _fetch(jars.SPARK_JARS)
         with ThreadPoolExecutor() as beside:
             broker = beside.submit(_prepare_the_broker)
-            _fetch(jars.SPARK_JARS)
             keep("Spark", class_archive.SPARK, rehearse)
         broker.result()
     except EnvironmentProblem as problem:

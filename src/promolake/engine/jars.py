@@ -90,7 +90,7 @@ def resolved(jar_set: JarSet, progress: Callable[[str], None]) -> list[Path]:
         if remembered := _remembered(memory, home):
             return remembered
         memory.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(home / f"{jar_set.name}.lock"):
+        with _only_one(home / "lock"):
             if remembered := _remembered(memory, home):  # another process was faster
                 return remembered
             jars = _fetched(jar_set, home, progress)
@@ -131,7 +131,7 @@ def _remembered(memory: Path, home: Path) -> list[Path]:
 
 @contextmanager
 def _only_one(lock: Path) -> Iterator[None]:
-    """Ivy's cache is not made for two writers: each set has its own, and the second process that wants it waits here."""
+    """Ivy's cache is not made for two writers: the second process waits here."""
     with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
@@ -145,7 +145,7 @@ def _fetched(jar_set: JarSet, home: Path, progress: Callable[[str], None]) -> li
         module.write_text(_module(jar_set))
         # Ivy waits for ever by default; these are milliseconds.
         command = [str(java()), "-Dsun.net.client.defaultConnectTimeout=20000", "-Dsun.net.client.defaultReadTimeout=60000"]
-        command += ["-jar", str(_ivy()), "-settings", str(settings), "-cache", str(home / jar_set.name), "-ivy", str(module)]
+        command += ["-jar", str(_ivy()), "-settings", str(settings), "-cache", str(home / "cache"), "-ivy", str(module)]
         command += ["-confs", "default", "-types", "jar", "bundle", "-cachepath", str(listed)]
         for attempt in range(1, ATTEMPTS + 1):
             output = _run_ivy(command, jar_set, progress)
