@@ -61,6 +61,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """What was kept from the collector is given back: DuckDB lists, at exit, all that is still held as a leak."""
+    gc.unfreeze()
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file to each worker, files that share an expensive fixture to the same one, and none with Spark to a third worker."""
