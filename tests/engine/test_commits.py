@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from promolake.engine.arrow import arrow_schema
 from promolake.engine.commits import put
 from promolake.engine.delta_log import FOLDER, DeltaLog
 from promolake.engine.housekeeping import compacted, vacuumed
-from promolake.engine.lakehouse import CHECKPOINT_EVERY, WINDOW, Lakehouse, Txn
+from promolake.engine.lakehouse import CHECKPOINT_EVERY, WINDOW, Lakehouse, Txn, checkpoint_span
 from promolake.engine.lateness import BOOKS
 from promolake.engine.recent import upserted
 from promolake.hallway import HALLWAY
@@ -268,6 +269,28 @@ def test_spark_reads_and_goes_on_writing_behind_a_checkpoint_of_files_taken_out_
     spark.sql(f"UPDATE delta.`{lake.path(SALES)}` SET units = 0")
     lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 99))
     assert held(lake) == {(0, "a"): (Decimal(CHECKPOINT_EVERY + 4), 1)}
+
+
+def test_checkpoints_become_rarer_as_the_log_grows_and_never_half_as_often_at_once() -> None:
+    assert [checkpoint_span(version) for version in (0, 7_999, 8_000, 15_999, 16_000, 1_200_000)] == [20, 20, 40, 40, 80, 5_120]
+    made = [version for version in range(1, 50_000) if version % checkpoint_span(version) == 0]
+    assert all(later - earlier <= checkpoint_span(later) for earlier, later in pairwise(made))
+
+
+def test_a_table_is_asked_once_for_what_an_app_wrote_until_somebody_else_writes(lake: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time it is asked, delta-rs reads all commits since the last checkpoint."""
+    asked: list[str] = []
+    answer = DeltaTable.transaction_version
+    monkeypatch.setattr(DeltaTable, "transaction_version", lambda delta, app: asked.append(app) or answer(delta, app))
+    for number in range(CHECKPOINT_EVERY + 3):
+        lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", number))
+    assert len(asked) == len(set(asked))
+    assert not lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 5))
+    asked.clear()
+    other = Lakehouse(lake.root)
+    assert other.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 50))
+    assert not lake.upsert(SALES, batch({(0, "a"): (1, 1)}), Txn("scan", 50))
+    assert "scan" in asked
 
 
 def test_old_rows_are_let_go_of_and_read_again(lake: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:

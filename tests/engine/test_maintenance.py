@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
@@ -181,6 +182,29 @@ def test_files_nobody_needs_go_after_seven_days_and_not_before(lake: Lakehouse) 
     assert len(on_disk(lake, EVENTS)) < 92, said
     assert not orphan.exists()
     assert held(lake, EVENTS) == rows
+
+
+@pytest.mark.parametrize(("days", "named"), [(0, 90), (1, 0)])
+def test_a_checkpoint_names_files_removed_within_the_hour_only_and_those_of_before_stay_on_disk(
+    lake: Lakehouse, days: int, named: int
+) -> None:
+    """Each micro-batch takes a file out: after a day a checkpoint would name a hundred thousand, the longer to write and to read."""
+    lake.look_after(EVENTS, lambda delta: housekeeping.compacted(delta, EVENTS, 10))
+    lake.append(EVENTS, minute_of(90), Txn("scan", 90))
+    aged(lake, EVENTS, days)
+    before = on_disk(lake, EVENTS)
+    lake.look_after(EVENTS, lambda delta: housekeeping.summed_up(delta, 7))
+    lake.look_after(EVENTS, lambda delta: housekeeping.vacuumed(delta, 7))
+    checkpoint = pq.read_table(max((Path(lake.path(EVENTS)) / "_delta_log").glob("*.checkpoint.parquet")))
+    assert sum(one is not None for one in checkpoint["remove"].to_pylist()) == named
+    assert on_disk(lake, EVENTS) == before
+
+
+def test_a_lake_of_before_learns_how_long_its_logs_keep_what(lake: Lakehouse) -> None:
+    table = EVENTS
+    lake.look_after(table, lambda delta: delta.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 7 days"}) or 0)
+    tended(lake, table)
+    assert housekeeping.keeping(7).items() <= DeltaTable(lake.path(table)).metadata().configuration.items()
 
 
 @pytest.mark.parametrize("table", [SALES, EVENTS], ids=lambda table: table.name)

@@ -32,12 +32,12 @@ _YEARS = (np.datetime64("0001", "ms"), np.datetime64("9999", "ms"))
 
 @dataclass
 class Head:
-    """What the next commit must know of a table: its version, what was `committed` (by app) since its handle was brought up to date,
-    and whether it stands as this house creates tables."""
+    """What the next commit must know of a table: its version, each app's last transaction as far as it was `committed` or asked for since
+    (None: there is none), and whether the table stands as this house creates tables."""
 
     version: int
     is_plain: bool
-    committed: dict[str, int] = field(default_factory=dict)
+    committed: dict[str, int | None] = field(default_factory=dict)
 
 
 def is_plain(delta: DeltaTable, table: Table, configuration: Sequence[str]) -> bool:

@@ -68,11 +68,17 @@ def _rewritten(delta: DeltaTable, table: Table, low: datetime, high: datetime) -
     delta.update_incremental()
 
 
+def keeping(days: int) -> dict[str, str]:
+    """The table properties under which commits stay in the log for so many days, and removed files are named in its checkpoints for an
+    hour: each commit removes one, and a checkpoint that names those of a week takes seconds. The files themselves stay (`vacuumed`)."""
+    return {"delta.logRetentionDuration": f"interval {days} days", "delta.deletedFileRetentionDuration": "interval 1 hours"}
+
+
 def summed_up(delta: DeltaTable, keep_days: int) -> int:
     """Writes a checkpoint of the log when it has grown, and removes commits older than `keep_days`; returns the commits summed up."""
-    keeping = f"interval {keep_days} days"
-    if delta.metadata().configuration.get("delta.logRetentionDuration") != keeping:
-        delta.alter.set_table_properties({"delta.logRetentionDuration": keeping})
+    wanted = keeping(keep_days)
+    if not wanted.items() <= delta.metadata().configuration.items():
+        delta.alter.set_table_properties(wanted)
     grown = delta.version() - _checkpoint(delta)
     if grown < LOG_COMMITS:
         return 0
