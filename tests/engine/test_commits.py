@@ -24,8 +24,8 @@ from promolake.engine import lakehouse, recent
 from promolake.engine.arrow import arrow_schema
 from promolake.engine.commits import put
 from promolake.engine.delta_log import FOLDER, DeltaLog
-from promolake.engine.housekeeping import compacted, vacuumed
-from promolake.engine.lakehouse import CHECKPOINT_EVERY, WINDOW, Lakehouse, Txn, checkpoint_span
+from promolake.engine.housekeeping import CHECKPOINT_EVERY, checkpoint_span, compacted, vacuumed
+from promolake.engine.lakehouse import WINDOW, Lakehouse, Txn
 from promolake.engine.lateness import BOOKS
 from promolake.engine.recent import upserted
 from promolake.hallway import HALLWAY

@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
@@ -184,27 +183,30 @@ def test_files_nobody_needs_go_after_seven_days_and_not_before(lake: Lakehouse) 
     assert held(lake, EVENTS) == rows
 
 
-@pytest.mark.parametrize(("days", "named"), [(0, 90), (1, 0)])
-def test_a_checkpoint_names_files_removed_within_the_hour_only_and_those_of_before_stay_on_disk(
-    lake: Lakehouse, days: int, named: int
-) -> None:
-    """Each micro-batch takes a file out: after a day a checkpoint would name a hundred thousand, the longer to write and to read."""
+def test_a_file_removed_yesterday_stays_on_disk_however_long_ago_it_was_written(lake: Lakehouse) -> None:
+    """Else who has built old days anew could not go back to what stood before. Its time says nothing: the log's checkpoint knows."""
+    for file in on_disk(lake, EVENTS):
+        os.utime(file, (0, 0))
     lake.look_after(EVENTS, lambda delta: housekeeping.compacted(delta, EVENTS, 10))
     lake.append(EVENTS, minute_of(90), Txn("scan", 90))
-    aged(lake, EVENTS, days)
+    aged(lake, EVENTS, 1)
     before = on_disk(lake, EVENTS)
     lake.look_after(EVENTS, lambda delta: housekeeping.summed_up(delta, 7))
     lake.look_after(EVENTS, lambda delta: housekeeping.vacuumed(delta, 7))
-    checkpoint = pq.read_table(max((Path(lake.path(EVENTS)) / "_delta_log").glob("*.checkpoint.parquet")))
-    assert sum(one is not None for one in checkpoint["remove"].to_pylist()) == named
+    assert len(before) == 92
     assert on_disk(lake, EVENTS) == before
 
 
-def test_a_lake_of_before_learns_how_long_its_logs_keep_what(lake: Lakehouse) -> None:
-    table = EVENTS
-    lake.look_after(table, lambda delta: delta.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 7 days"}) or 0)
-    tended(lake, table)
-    assert housekeeping.keeping(7).items() <= DeltaTable(lake.path(table)).metadata().configuration.items()
+@pytest.mark.parametrize(("long", "summed"), [(8_000, True), (30, False)])
+def test_a_long_logs_checkpoint_waits_until_it_has_grown_by_half_of_what_lies_between_two(
+    lake: Lakehouse, monkeypatch: pytest.MonkeyPatch, long: int, summed: bool
+) -> None:
+    monkeypatch.setattr(housekeeping, "LONG", long)
+    lake.look_after(EVENTS, lambda delta: delta.create_checkpoint() or 0)
+    for number in range(90, 119):
+        lake.append(EVENTS, minute_of(number), Txn("scan", number))
+    grown = lake.look_after(EVENTS, lambda delta: delta.version() - housekeeping._checkpoint(delta))
+    assert bool(lake.look_after(EVENTS, lambda delta: housekeeping.summed_up(delta, 7))) is summed, grown
 
 
 @pytest.mark.parametrize("table", [SALES, EVENTS], ids=lambda table: table.name)

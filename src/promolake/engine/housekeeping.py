@@ -21,8 +21,10 @@ FILE_ROWS = 20_000
 """Of an upserted table's file: a merge that touches one of its rows copies them all."""
 OPEN = timedelta(minutes=30)
 """What lies this close to the newest row of an upserted table is left alone: the next batches merge into it."""
-LOG_COMMITS = 10
-"""The log is summed up when it has this many commits more."""
+CHECKPOINT_EVERY = 20
+"""Commits between Delta log checkpoints: who opens the table replays at most that many small files."""
+LONG = 8_000
+"""Commits: from here on twice as many between checkpoints, again whenever the log has doubled."""
 
 
 def compacted(delta: DeltaTable, table: Table, small_files: int) -> int:
@@ -68,19 +70,20 @@ def _rewritten(delta: DeltaTable, table: Table, low: datetime, high: datetime) -
     delta.update_incremental()
 
 
-def keeping(days: int) -> dict[str, str]:
-    """The table properties under which commits stay in the log for so many days, and removed files are named in its checkpoints for an
-    hour: each commit removes one, and a checkpoint that names those of a week takes seconds. The files themselves stay (`vacuumed`)."""
-    return {"delta.logRetentionDuration": f"interval {days} days", "delta.deletedFileRetentionDuration": "interval 1 hours"}
+def checkpoint_span(version: int) -> int:
+    """Commits between the checkpoints of a log that has come to a version. To make one, delta-rs looks through the whole folder of the
+    log and names a week's removed files: as the log grows they become rarer, and cost a commit no more after a day than at first."""
+    return CHECKPOINT_EVERY << (version // LONG).bit_length()
 
 
 def summed_up(delta: DeltaTable, keep_days: int) -> int:
-    """Writes a checkpoint of the log when it has grown, and removes commits older than `keep_days`; returns the commits summed up."""
-    wanted = keeping(keep_days)
-    if not wanted.items() <= delta.metadata().configuration.items():
-        delta.alter.set_table_properties(wanted)
+    """Writes a checkpoint of the log when it has grown by half of what lies between two, and removes commits older than `keep_days`;
+    returns the commits summed up."""
+    keeping = f"interval {keep_days} days"
+    if delta.metadata().configuration.get("delta.logRetentionDuration") != keeping:
+        delta.alter.set_table_properties({"delta.logRetentionDuration": keeping})
     grown = delta.version() - _checkpoint(delta)
-    if grown < LOG_COMMITS:
+    if grown < checkpoint_span(delta.version()) // 2:
         return 0
     delta.create_checkpoint()
     delta.cleanup_metadata()

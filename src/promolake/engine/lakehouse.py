@@ -29,17 +29,15 @@ from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema, conformed
 from promolake.engine.commits import Head, added, is_plain, put, removed
 from promolake.engine.delta_log import has_more
-from promolake.engine.housekeeping import keeping
+from promolake.engine.housekeeping import CHECKPOINT_EVERY, checkpoint_span
 from promolake.engine.lock import turn
 from promolake.engine.recent import Recent, upserted
 
 WINDOW = "window_start"
 KNOWN = "known"  # the commit of an upsert's rows of windows the table already reached
-CHECKPOINT_EVERY = 20  # commits between Delta log checkpoints: who opens the table replays at most that many small files
-LONG = 8_000  # commits: from here on twice as many between checkpoints, again whenever the log has doubled
 COMMITS_OF_A_HANDLE = CHECKPOINT_EVERY  # then it is opened anew: each commit it knows makes the next slower
 ROWS_BY_HAND = 50_000  # of the files an upsert by hand reaches, or that are read in this process to be worked with, at most
-_STATS, _INTERVAL = "delta.dataSkippingStatsColumns", "delta.checkpointInterval"
+_STATS, _RETENTION, _INTERVAL = "delta.dataSkippingStatsColumns", "delta.logRetentionDuration", "delta.checkpointInterval"
 
 
 @dataclass(frozen=True)
@@ -52,12 +50,6 @@ class Txn:
     def step(self, name: str) -> Txn:
         """A transaction of its own for one of several commits a write takes."""
         return Txn(f"{self.app}#{name}", self.version)
-
-
-def checkpoint_span(version: int) -> int:
-    """Commits between the checkpoints of a log that has come to a version. To make one, delta-rs looks through the whole folder of the
-    log: as the log grows they become rarer, so that the two together cost a commit no more after a week than after an hour."""
-    return CHECKPOINT_EVERY << (version // LONG).bit_length()
 
 
 class Lakehouse:
@@ -88,7 +80,7 @@ class Lakehouse:
 
     def _create(self, table: Table) -> None:
         if not self.exists(table):
-            settings = {_INTERVAL: str(CHECKPOINT_EVERY), _STATS: ",".join(table.stats), **keeping(7)}
+            settings = {_INTERVAL: str(CHECKPOINT_EVERY), _STATS: ",".join(table.stats), _RETENTION: "interval 7 days"}
             schema, about = arrow_schema(table), {"name": table.name, "description": table.description}
             DeltaTable.create(self.path(table), schema, mode="ignore", configuration=settings, **about)
 
@@ -164,7 +156,7 @@ class Lakehouse:
         head = self._heads.get(table.name)
         if head is None or has_more(Path(self.path(table)), head.version):
             delta = self._in_hand(table)
-            head = self._heads[table.name] = Head(delta.version(), is_plain(delta, table, (_STATS, _INTERVAL, *keeping(7))))
+            head = self._heads[table.name] = Head(delta.version(), is_plain(delta, table, (_STATS, _RETENTION, _INTERVAL)))
         return head
 
     def _last(self, table: Table, app: str) -> int | None:
