@@ -188,6 +188,44 @@ def test_of_what_had_waited_spark_hands_over_one_candidate_a_line_and_of_what_co
     assert shop.matches() == attributed([*waited, *comes])
 
 
+def test_the_stream_alone_ends_as_a_plain_recomputation_and_forgets_what_is_out_of_reach(shop: Shop, spark: SparkSession) -> None:
+    """Five hours of events up to nine minutes out of order, in twenty batches, over a restart: nothing is settled afterwards."""
+    random, events = Random(11), []
+    for n in range(900):
+        who, what = random.choice(["u1", "u2", "u3", None]), random.choice(["p1", "p2"])
+        minute = random.randrange(0, 300) + random.choice([0, 0.5])
+        make = random.choice([order, view, search])
+        event = make(f"{make.__name__}-{n}", minute, who) if make is search else make(f"{make.__name__}-{n}", minute, who, what)
+        events.append((minute + random.uniform(0, 9), event))
+    arriving = [event for _, event in sorted(events, key=lambda one: one[0])]
+    end = [order("end", 500), view("end", 500), search("end", 500)]
+    forgotten = 0
+    for part in (arriving[:450], [*arriving[450:], *end]):
+        query = JoinQuery(FLOW, join_session(spark), shop.lake, shop.settings.home / "spool" / "joins")
+        running = query.start(shop.settings.checkpoint(query.name), {"processingTime": "0 seconds"})
+        try:
+            for first in range(0, len(part), 45):
+                shop.arrive(*part[first : first + 45])
+                running.processAllAvailable()
+            forgotten += sum(done["stateOperators"][0]["numRowsRemoved"] for done in running.recentProgress)
+        finally:
+            running.stop()
+    assert shop.matches() == attributed([*arriving, *end])
+    touches = [row for table, row in arriving if table is not ORDERS.table and row["user_hash"]]
+    assert forgotten == len(touches)  # Spark does not count the lines it lets go
+
+
+def test_a_checkpoint_with_the_state_of_earlier_releases_goes_on(shop: Shop, spark: SparkSession) -> None:
+    earlier = join_session(spark)
+    earlier.conf.set("spark.sql.streaming.join.stateFormatVersion", "2")
+    query = JoinQuery(FLOW, earlier, shop.lake, shop.settings.home / "spool" / "joins")
+    shop.arrive(order("o1", 40), view("v1", 35))
+    query.start(shop.settings.checkpoint(query.name), {"availableNow": True}).awaitTermination(120)
+    shop.arrive(order("o2", 41), search("s1", 39))
+    shop.stream()
+    assert shop.matches() == {"o1": ("v1", at(35), "s1", at(39)), "o2": ("v1", at(35), "s1", at(39))}
+
+
 GOES_ON = {
     "orders go on": lambda n: order(f"o-{n}", 60 * n),
     "views go on": lambda n: view(f"v-{n}", 60 * n),
