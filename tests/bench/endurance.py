@@ -1,7 +1,8 @@
-"""Half an hour under load: does memory stay flat, and is a late batch as quick as an early one?"""
+"""Half an hour under load: does memory stay flat, is a late batch as quick as an early one, and is gold as fresh at the end?"""
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -9,26 +10,34 @@ from statistics import mean, median
 from typing import Any
 
 from bench.engines.engine import Engine, Place, Say
-from bench.latency import alive, simulate, visible
+from bench.latency import alive, books, figures, simulate, untrue
 from bench.measuring import Sample
+from promolake.producers.simulator import sales_file
 
 RATE = 1000.0
 WARM_S = 300.0  # Java's heap and the caches grow into their places
 EARLY, LATE = slice(50, 150), slice(-100, None)
 SERIES = 360
+DRAIN_S = 120.0
+SLICE_S = 300.0  # delays are told by five minutes: two minutes alone would flatter whatever keeps state
 
 
 def endured(engine: Engine, minutes: float, home: Path, say: Say) -> dict[str, Any]:
     with alive(engine, "all", home, say) as (place, run, _), closing(engine.watch(place)) as watch:
+        began = time.time()
         report = simulate(place, RATE, minutes * 60)
-        visible(watch, report["truth"], 120)
+        wrong = untrue(engine, place, run, watch, report["truth"], DRAIN_S)
+        starts = [began + SLICE_S * n for n in range(max(1, round(minutes * 60 / SLICE_S)))]
+        delays = [figures(watch.delays(sales_file(books(place)), 0, start, start + SLICE_S)) for start in starts]
         samples, times = list(run.samples), batch_seconds(engine, place)
     enough = len(times) >= EARLY.stop + 100
     return {
         "engine": engine.name,
         "minutes": minutes,
+        "wrong": wrong,
         "batches": len(times),
         "drift": median(times[LATE]) / median(times[EARLY]) if enough else None,
+        "delays": delays,
         "memory": samples[-1].memory,
         "memory_slope": slope(samples),
         "series": [(one.at, one.memory) for one in samples[:: max(1, len(samples) // SERIES)]],

@@ -70,19 +70,16 @@ def under_load(
         began, first = time.time(), run.take()
         report = simulate(place, rate, warm_s + seconds)
         used = run.take()
-        shown = visible(watch, report["truth"], drain_s) if run.alive else False
-        found = watch.delays(sales_file(_report(place)), 0, began + warm_s)
-        wrong = [] if shown else [f"{watch.total} of {_sold(report['truth'])} sales visible {drain_s:.0f} s after the last was sent"]
-        wrong = wrong or _settled(lambda: judged(lambda: _differences(engine, place, report["truth"])), drain_s)
-        figures = {name: quantile(found, share) for name, share in SHARES.items()} | {"max": found[-1]} if found else {}
+        wrong = untrue(engine, place, run, watch, report["truth"], drain_s)
+        found = watch.delays(sales_file(books(place)), 0, began + warm_s)
         cpu = (used.cpu - first.cpu) / (used.at - first.at)
         memory = run.peak_memory
-    return Delays(engine.name, work, rate, seconds, len(found), figures, start_s, cpu, memory, before, wrong)
+    return Delays(engine.name, work, rate, seconds, len(found), figures(found), start_s, cpu, memory, before, wrong)
 
 
 def simulate(place: Place, rate: float, seconds: float) -> dict[str, Any]:
     """Sends a clean day in real time from a process of its own; returns its books."""
-    report = _report(place)
+    report = books(place)
     options = ["--rate", str(rate), "--seconds", str(seconds), "--no-trouble", "--report", str(report)]
     environment = dict(os.environ) | {"PROMOLAKE_KAFKA__BOOTSTRAP": place.bootstrap, "PROMOLAKE_CONF": str(REPOSITORY / "conf")}
     command = [sys.executable, "-m", "promolake.cli", "--home", str(place.home / "sender"), "simulate", *options]
@@ -92,8 +89,25 @@ def simulate(place: Place, rate: float, seconds: float) -> dict[str, Any]:
     return json.loads(report.read_text())
 
 
+def books(place: Place) -> Path:
+    """The sender's books of a run."""
+    return place.home / "sent.json"
+
+
+def figures(ascending: list[float]) -> dict[str, float]:
+    """Seconds: the shares of SHARES, and the most; nothing of no delays."""
+    return {name: quantile(ascending, share) for name, share in SHARES.items()} | {"max": ascending[-1]} if ascending else {}
+
+
 def visible(watch: Watch, truth: dict[str, Any], seconds: float) -> bool:
     return until(lambda: watch.total >= _sold(truth), seconds)
+
+
+def untrue(engine: Engine, place: Place, run: Metered, watch: Watch, truth: dict[str, Any], drain_s: float) -> list[str]:
+    """Where gold is not what was sent, in sentences, `drain_s` after the last was sent; returns as soon as there is nothing to say."""
+    if not run.alive or not visible(watch, truth, drain_s):
+        return [f"{watch.total} of {_sold(truth)} sales visible {drain_s:.0f} s after the last was sent"]
+    return _settled(lambda: judged(lambda: _differences(engine, place, truth)), drain_s)
 
 
 def until(condition: Callable[[], object], seconds: float) -> bool:
@@ -113,12 +127,8 @@ def _settled(differences: Callable[[], list[str]], seconds: float) -> list[str]:
     return found
 
 
-def _report(place: Place) -> Path:
-    return place.home / "sent.json"
-
-
 def _sold(truth: dict[str, Any]) -> int:
-    return sum(figures["sale_count"] for figures in truth["orders"].values())
+    return sum(one["sale_count"] for one in truth["orders"].values())
 
 
 def _close_windows(bootstrap: str) -> None:

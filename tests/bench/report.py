@@ -144,11 +144,17 @@ def _endurance(results: Results) -> str:
             f"{one['drift']:.2f}" if one["drift"] else "-",
             f"{one['memory_slope']:+.1%}",
             f"{one['memory'] / 2**30:.2f} GiB",
+            *["no score: " + one["wrong"][0][:100] if one["wrong"] else _by_five(one["delays"], share) for share in ("p50", "p99")],
         ]
         for one in results.of("endurance")
     ]
     names = ("engine", "minutes", "batches", "late batches over early ones", "memory, per 10 minutes after warm-up", "memory at the end")
+    names += ("p50 s, by five minutes", "p99 s, by five minutes")
     return f"## Endurance\n\n{_table(names, rows)}\n" if rows else ""
+
+
+def _by_five(parts: Sequence[dict[str, float]], share: str) -> str:
+    return " ".join(f"{part[share]:.2f}" if part else "-" for part in parts)
 
 
 def _goals(results: Results) -> str:

@@ -160,3 +160,4 @@ def test_more_data_and_more_keys(results: Results, tmp_path: Path, scale: int, k
 def test_endurance(results: Results, tmp_path: Path) -> None:
     (ours,) = (engine for engine in CHOSEN if engine.name == "promolake")
     results.keep("endurance", ours.name, endured(ours, SIZES.minutes, tmp_path / "home", say))
+    assert_ours_scored(results, "endurance")

@@ -44,6 +44,7 @@ def test_a_delay_runs_from_the_intended_send_time_to_the_first_sight_of_the_sale
     sales = marks(tmp_path, "99.000,0,0", "100.000,3,4", "100.050,3,4", "100.900,5,9", "101.000,10,20", "101.500,11,21", "101.600,1")
     assert watch.delays(sales, baseline=0, after=0) == pytest.approx([0.5, 1.0, 1.1])
     assert watch.delays(sales, baseline=0, after=100.5) == pytest.approx([1.0, 1.1])
+    assert watch.delays(sales, baseline=0, after=100.0, until=100.9) == pytest.approx([0.5])
 
 
 def test_what_gold_held_before_is_not_taken_for_what_was_sent(watch: GoldWatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 import threading
 import time
 from pathlib import Path
@@ -34,11 +35,11 @@ class GoldWatch:
     def first_row_at(self) -> float | None:
         return self._seen[0][1] if self._seen else None
 
-    def delays(self, sales: Path, baseline: int, after: float) -> list[float]:
+    def delays(self, sales: Path, baseline: int, after: float, until: float = math.inf) -> list[float]:
         """Seconds from the intended send time of each mark in the simulator's books to its sales' being in gold, ascending.
 
         `sales` has lines `intended send time,sale lines sent before it,...`; `baseline` is what gold held before; marks sent before
-        `after` (warm-up) are left out. A mark not yet visible has no delay.
+        `after` (warm-up) or from `until` on are left out. A mark not yet visible has no delay.
         """
         totals = [total - baseline for total, _ in self._seen]
         found, before = [], 0
@@ -48,7 +49,7 @@ class GoldWatch:
                 continue
             sent, before = float(fields[0]), int(fields[1])
             place = bisect.bisect_left(totals, before)
-            if place < len(totals) and sent >= after:
+            if place < len(totals) and after <= sent < until:
                 found.append(self._seen[place][1] - sent)
         return sorted(found)
 
