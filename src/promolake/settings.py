@@ -132,6 +132,10 @@ class Settings(BaseSettings):
     def checkpoint(self, query: str) -> Path:
         return self.home / "checkpoints" / query
 
+    def intake(self, query: str) -> Path:
+        """Where what a join reads of silver stands until it is read."""
+        return self.home / "state" / "intake" / query
+
 
 def conf_directory() -> Path:
     return Path(os.environ.get("PROMOLAKE_CONF", "conf"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from promolake.core.table import Written
+from promolake.engine.intake import LAYER
 from promolake.engine.lateness import BOOKS
 from promolake.hallway import HALLWAY
 
@@ -20,7 +21,9 @@ SCAN = [
     *(f"{when}:{forward.name}" for forward in HALLWAY.forwards for when in ("before", "after")),
     BEFORE_COMMIT_LOG,
 ]
+INTAKE = [f"{LAYER}.{reads.table.short}" for flow in HALLWAY.joins for reads in flow.reads]
 JOIN = [
+    *(f"{when}:{name}" for name in INTAKE for when in ("before", "after")),
     *(f"{when}:{table.name}" for table in JOINS for when in ("before", "after")),
     *(f"before-commit-log:{table.short}" for table in JOINS),
     *(f"{when}-settling:{table.name}" for table in JOINS for when in ("before", "after")),

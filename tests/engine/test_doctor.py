@@ -16,6 +16,7 @@ from engine.ward import ATTRIBUTED, JOIN, ORDERS, SALES, SCAN, VIEWS, Patient, W
 from faults import Faults
 from promolake.core.errors import DamageFound, FlowFailed, HomeInUse
 from promolake.engine import runner
+from promolake.engine.delta_log import FOLDER
 from promolake.engine.doctor import Doctor, Mended, preflight
 from promolake.engine.finding import Harm
 from promolake.engine.ledger import LEDGER
@@ -277,17 +278,43 @@ def test_a_join_without_its_checkpoint_begins_anew_by_itself(ward: Ward, patient
     assert patient.holds() == ward.whole
 
 
-def test_a_join_its_tables_have_gone_on_without_begins_anew(ward: Ward, patient: Patient) -> None:
+def silver_is_cleared(patient: Patient) -> str:
+    """As a log is after some days, and the join was last fed before."""
     table = DeltaTable(str(patient.log(VIEWS.table.name).parent))
+    table.create_checkpoint()
+    taken = f'"appId":"{table.metadata().id}","version":'
+    for file in (patient.intake("views") / FOLDER).glob("*.json"):
+        file.write_text(re.sub(rf"{taken}\d+", f"{taken}0", file.read_text()))
+    (patient.log(VIEWS.table.name) / f"{1:020d}.json").unlink()
+    return "has to read version 1 of silver.views, which is no longer kept"
+
+
+def intake_is_cleared(patient: Patient) -> str:
+    table = DeltaTable(str(patient.intake("views")))
     table.create_checkpoint()
     log = patient.checkpoint(JOIN)
     for file in map(log.offsets_file, log.offsets):
         assert f'"reservoirId":"{table.metadata().id}"' in file.read_text()
         file.write_text(re.sub(r'"reservoirVersion":\d+', '"reservoirVersion":1', file.read_text()))
         file.with_name(f".{file.name}.crc").unlink()
-    (patient.log(VIEWS.table.name) / f"{1:020d}.json").unlink()  # as a log that is cleared after some days
+    for name in ("orders", "views", "searches"):
+        DeltaTable(str(patient.intake(name))).create_checkpoint()
+        (patient.intake(name) / FOLDER / f"{1:020d}.json").unlink()
+    return "has to read version 1 of intake.orders, which is no longer kept"
+
+
+@pytest.mark.parametrize("cleared", [silver_is_cleared, intake_is_cleared], ids=lambda cleared: cleared.__name__)
+def test_a_join_its_tables_have_gone_on_without_begins_anew(ward: Ward, patient: Patient, cleared: Callable[[Patient], str]) -> None:
+    expected = cleared(patient)
     (found,) = patient.findings()
-    assert found.what.startswith("has to read version 1 of silver.views, which is no longer kept")
+    assert found.what.startswith(expected)
     assert patient.mended().left == []
+    patient.run_on()
+    assert patient.holds() == ward.whole
+
+
+def test_a_join_of_a_release_without_an_intake_begins_anew_by_itself(ward: Ward, patient: Patient) -> None:
+    shutil.rmtree(patient.intake("views").parents[1])
+    assert patient.findings() == []
     patient.run_on()
     assert patient.holds() == ward.whole

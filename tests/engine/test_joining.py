@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -19,7 +21,8 @@ from day import settings_for
 from promolake.core.table import Table
 from promolake.engine import joining, rebuilding
 from promolake.engine.arrow import arrow_schema, conformed
-from promolake.engine.joining import JoinQuery
+from promolake.engine.intake import Intake
+from promolake.engine.joining import JoinQuery, Unfed
 from promolake.engine.lakehouse import Lakehouse, Txn
 from promolake.engine.runner import Runner, chosen
 from promolake.engine.session import join_session
@@ -72,9 +75,13 @@ class Shop:
     def run_once(self) -> None:
         Runner(self.settings, "nobody:1", self._spark, chosen(HALLWAY, [TABLE.name]), "joins", print).run(once=True)
 
+    def query(self, spark: SparkSession | None = None) -> JoinQuery:
+        spool = self.settings.home / "spool" / "joins"
+        return JoinQuery(FLOW, spark or join_session(self._spark), self.lake, spool, self.settings.intake(TABLE.short))
+
     def stream(self) -> None:
         """What the streaming query alone does, without the settling."""
-        query = JoinQuery(FLOW, join_session(self._spark), self.lake, self.settings.home / "spool" / "joins")
+        query = self.query()
         query.start(self.settings.checkpoint(query.name), {"availableNow": True}).awaitTermination(120)
 
     def state_format(self) -> str:
@@ -174,20 +181,21 @@ def test_a_better_match_takes_the_place_of_the_row_the_stream_gave_before(shop: 
 
 
 def test_of_what_had_waited_spark_hands_over_one_candidate_a_line_and_of_what_comes_then_all(
-    shop: Shop, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Days of candidates do not fit into the driver; those of a trigger are cheaper to take as they are."""
     handed_over: list[int] = []
     monkeypatch.setattr(joining, "conformed", lambda rows, table: handed_over.append(rows.num_rows) or conformed(rows, table))
     waited = [order("o1", 40), *(view(f"v{n}", 30 + n) for n in range(9))]
     comes = [order("o2", 41), *(view(f"w{n}", 30 + n) for n in range(7))]
-    query = JoinQuery(FLOW, join_session(spark), shop.lake, shop.settings.home / "spool" / "joins")
+    query = shop.query()
     shop.arrive(*waited)
     running = query.start(shop.settings.checkpoint(query.name), {"processingTime": "0 seconds"})
     try:
         running.processAllAvailable()
         assert max(handed_over) == 1
         shop.arrive(*comes)
+        query.feed()
         running.processAllAvailable()
         assert max(handed_over) > 7
     finally:
@@ -195,7 +203,7 @@ def test_of_what_had_waited_spark_hands_over_one_candidate_a_line_and_of_what_co
     assert shop.matches() == attributed([*waited, *comes])
 
 
-def test_the_stream_alone_ends_as_a_plain_recomputation_and_forgets_what_is_out_of_reach(shop: Shop, spark: SparkSession) -> None:
+def test_the_stream_alone_ends_as_a_plain_recomputation_and_forgets_what_is_out_of_reach(shop: Shop) -> None:
     """Five hours of events up to nine minutes out of order, in twenty batches, over a restart: nothing is settled afterwards."""
     random, events = Random(11), []
     for n in range(900):
@@ -208,13 +216,14 @@ def test_the_stream_alone_ends_as_a_plain_recomputation_and_forgets_what_is_out_
     end = [order("end", 500), view("end", 500), search("end", 500)]
     forgotten = 0
     for part in (arriving[:450], [*arriving[450:], *end]):
-        query = JoinQuery(FLOW, join_session(spark), shop.lake, shop.settings.home / "spool" / "joins")
+        query = shop.query()
         running = query.start(shop.settings.checkpoint(query.name), {"processingTime": "0 seconds"})
         try:
             for first in range(0, len(part), 45):
                 shop.arrive(*part[first : first + 45])
+                query.feed()
                 running.processAllAvailable()
-            forgotten += sum(done["stateOperators"][0]["numRowsRemoved"] for done in running.recentProgress)
+            forgotten += sum(one["numRowsRemoved"] for done in running.recentProgress for one in done["stateOperators"])
         finally:
             running.stop()
     assert shop.matches() == attributed([*arriving, *end])
@@ -225,7 +234,7 @@ def test_the_stream_alone_ends_as_a_plain_recomputation_and_forgets_what_is_out_
 def test_a_checkpoint_keeps_the_state_of_earlier_releases_and_taken_away_begins_with_todays(shop: Shop, spark: SparkSession) -> None:
     earlier = join_session(spark)
     earlier.conf.set("spark.sql.streaming.join.stateFormatVersion", "2")
-    query = JoinQuery(FLOW, earlier, shop.lake, shop.settings.home / "spool" / "joins")
+    query = shop.query(earlier)
     shop.arrive(order("o1", 40), view("v1", 35))
     query.start(shop.settings.checkpoint(query.name), {"availableNow": True}).awaitTermination(120)
     shop.arrive(order("o2", 41), search("s1", 39))
@@ -235,6 +244,54 @@ def test_a_checkpoint_keeps_the_state_of_earlier_releases_and_taken_away_begins_
     shutil.rmtree(shop.settings.checkpoint(query.name))
     shop.stream()
     assert (shop.matches(), shop.state_format()) == (expected, "4"), "a batch of format 2 looks at all that stands (DECISIONS.md)"
+
+
+def test_a_running_join_is_fed_before_each_trigger_and_what_it_has_read_is_forgotten(
+    shop: Shop, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And over a restart it goes on behind what is no longer there."""
+    monkeypatch.setattr(joining, "_FORGET_EVERY", 1)
+    events: list[tuple[Table, dict[str, Any]]] = []
+    stored = shop.settings.intake(TABLE.short)
+
+    def is_all_matched() -> bool:
+        return shop.matches() == attributed(events)
+
+    for hour in range(2):
+        query = shop.query()
+        running = query.start(shop.settings.checkpoint(query.name), {"processingTime": "2 seconds"})
+        try:
+            for minute in (60 * hour + 40, 60 * hour + 41):
+                events += [order(f"o{minute}", minute), view(f"v{minute}", minute - 1)]
+                shop.arrive(*events[-2:])
+                until(is_all_matched)
+            until(lambda: not [*stored.rglob("part-*.parquet")])
+        finally:
+            query.gate.end(running)
+            query.close()
+    assert shop.matches() == attributed(events)
+
+
+def test_a_join_that_cannot_be_fed_ends_and_once_it_can_leaves_nothing_out(
+    shop: Shop, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, events = shop.query(), [order("o1", 40), view("v1", 35)]
+    shop.arrive(*events)
+    running = query.start(shop.settings.checkpoint(query.name), {"processingTime": "2 seconds"})
+    until(lambda: shop.matches() == attributed(events))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patched:
+        patched.setattr(Intake, "take", Mock(side_effect=full))
+        events.append(view("v2", 36))
+        shop.arrive(events[-1])
+        until(lambda: not running.isActive)
+        assert (query.unfed, running.exception()) == (full, None)
+        with pytest.raises(Unfed) as refused:
+            query.start(shop.settings.checkpoint(query.name), {"processingTime": "2 seconds"})
+        assert refused.value.__cause__ is full
+    shop.stream()
+    assert shop.matches() == attributed(events)
+    assert shop.matches()["o1"][0] == "v2"
 
 
 GOES_ON = {

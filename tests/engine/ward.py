@@ -100,6 +100,10 @@ class Patient:
     def log(self, name: str) -> Path:
         return self.home / "lake" / name.replace(".", "/") / "_delta_log"
 
+    def intake(self, short: str) -> Path:
+        """What the join reads of a silver table."""
+        return self.home / "state" / "intake" / JOIN / "intake" / short
+
     def newest(self, name: str, back: int = 0) -> Path:
         return sorted(self.log(name).glob("*.json"))[-1 - back]
 

@@ -104,18 +104,7 @@ class DeltaLog:
         return [version for version in range(self.checkpoint + 1, self.newest) if version not in self.commits]
 
     def commit(self, version: int) -> Commit:
-        file = self.commits[version]
-        text = file.read_bytes()
-        actions: list[dict[str, Any]] = []
-        fault = "" if text.strip() else "is empty"
-        for line in text.splitlines():
-            try:
-                actions.append(json.loads(line))
-            except ValueError:
-                fault = UNPARSEABLE
-        if not fault and any(_promised(actions, kind) > sum(kind in action for action in actions) for kind in _COUNTED):
-            fault = "is cut off"
-        return Commit(version, file, tuple(actions), fault)
+        return _commit(version, self.commits[version])
 
     def recent(self) -> Iterator[Commit]:
         """The commits the newest checkpoint does not cover, oldest first."""
@@ -169,6 +158,29 @@ class DeltaLog:
         for file in self._checkpoints.get(self.checkpoint, ()):
             rows += pq.read_table(file, columns=[action])[action].drop_null().to_pylist()
         return rows
+
+
+def commit_of(table: Path, version: int) -> Commit | None:
+    """One commit of the table in a folder, None when there is none (yet, or any more): nothing is listed for it."""
+    file = table / FOLDER / f"{version:020}.json"
+    try:
+        return _commit(version, file)
+    except FileNotFoundError:
+        return None
+
+
+def _commit(version: int, file: Path) -> Commit:
+    text = file.read_bytes()
+    actions: list[dict[str, Any]] = []
+    fault = "" if text.strip() else "is empty"
+    for line in text.splitlines():
+        try:
+            actions.append(json.loads(line))
+        except ValueError:
+            fault = UNPARSEABLE
+    if not fault and any(_promised(actions, kind) > sum(kind in action for action in actions) for kind in _COUNTED):
+        fault = "is cut off"
+    return Commit(version, file, tuple(actions), fault)
 
 
 def _promised(actions: list[dict[str, Any]], kind: str) -> int:

@@ -88,7 +88,8 @@ class Doctor:
         retracing = Retracing(lake, self._hallway, lambda: booked)
         for name in sorted({*queries, *held}):
             log = queries.get(name) or QueryLog(self._home / "checkpoints" / name)
-            yield from CheckpointDoctor(log, held.get(name, Written(name)), retracing, tables).findings()
+            intake = logs(self._home / "state" / "intake" / name)
+            yield from CheckpointDoctor(log, held.get(name, Written(name)), retracing, tables, intake).findings()
 
 
 def preflight(home: Path, lake: Path, hallway: Hallway, queries: Sequence[str]) -> None:

@@ -54,11 +54,17 @@ def written(transactions: dict[str, dict[str, int]]) -> dict[str, Written]:
 
 
 class CheckpointDoctor:
-    """Examines one checkpoint against what the tables hold of its query. `retracing` writes forgotten batches down again."""
+    """Examines one checkpoint against what the tables hold of its query. `retracing` writes forgotten batches down again.
 
-    def __init__(self, log: QueryLog, held: Written, retracing: Retracing, tables: Sequence[DeltaLog] = ()) -> None:
+    `tables` are those of the lake; `intake`, those a join reads (intake.py).
+    """
+
+    def __init__(
+        self, log: QueryLog, held: Written, retracing: Retracing, tables: Sequence[DeltaLog] = (), intake: Sequence[DeltaLog] = ()
+    ) -> None:
         self._log = log
         self._tables = tables
+        self._intake = intake
         self._held = held
         self._retracing = retracing
         self._where = f"checkpoints/{log.name}"
@@ -230,17 +236,21 @@ class CheckpointDoctor:
             yield Finding(where, what, Harm.NONE, "None is needed.")
 
     def _sources(self) -> Iterator[Finding]:
-        """A join whose tables have gone on without it: commits it has to read are no longer kept, or the table is another.
+        """A join whose tables have gone on without it: commits it has to read are no longer kept, of silver or of its intake.
 
         Spark reads the last batch of a Delta source once more when the query starts, so what counts is where that batch began.
         """
         began = self._log.offsets.get(self._log.last - 1) or self._log.offsets.get(self._log.last)
-        by_id = {table.table_id: table for table in self._tables} if began and began.versions else {}
-        for table_id, version in (began.versions if began else {}).items():
-            table = by_id.get(table_id)
-            if table is None or (version <= table.newest and version not in table.commits):
-                what = f"has to read version {version} of {table.name}, which is no longer kept" if table else "reads a table that is gone"
-                yield Finding(self._where, f"{what}: {REFUSED}.", Harm.LOUD, _ANEW, self._retire)
+        if began is None or not self._intake:
+            return  # without an intake it begins anew
+        due = [(log.name, log, began.versions.get(log.table_id, 0)) for log in self._intake]
+        silver = {log.table_id: log for log in self._tables}
+        taken = [(silver[app], version) for log in self._intake for app, version in log.transactions().items() if app in silver]
+        due += [(log.name, log, version + 1) for log, version in taken]
+        for name, log, version in due:
+            if version <= log.newest and version not in log.commits:
+                what = f"has to read version {version} of {name}, which is no longer kept: {REFUSED}."
+                yield Finding(self._where, what, Harm.LOUD, _ANEW, self._retire)
                 return
 
     def _take(self, file: Path, backup: Backup) -> None:

@@ -1,8 +1,13 @@
-"""Stream-stream joins over silver: streaming queries of their own, on a slower trigger, so that evicting state never holds up the scan."""
+"""Stream-stream joins over silver: streaming queries of their own, on a slower trigger, so that evicting state never holds up the scan.
+
+Before each trigger what silver has committed since the last one is put together for it (intake.py).
+"""
 
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,22 +19,35 @@ from pyspark.sql.streaming import StreamingQuery
 from promolake.core.flow import Join
 from promolake.engine.arrow import conformed
 from promolake.engine.gate import Gate
+from promolake.engine.intake import Intake
 from promolake.engine.lakehouse import Lakehouse, Txn, sql_time
 from promolake.engine.prepared import Part, Prepared
 from promolake.engine.supervision import Failure
 
 _SETTLED = "settled"
+_LEAD_S = 1.0  # between an intake and the trigger it is for
+_FORGET_EVERY = 20  # triggers
+
+
+class Unfed(Exception):
+    """What a join reads could not be taken from silver, for the reason it is raised from."""
 
 
 class JoinQuery:
-    """One Join as a streaming query: what it emits is settled with the rows that stand, and takes their place."""
+    """One Join as a streaming query: what it emits is settled with the rows that stand, and takes their place.
 
-    def __init__(self, join: Join, spark: SparkSession, lake: Lakehouse, spool: Path) -> None:
+    What it reads is kept in the folder `intake` meanwhile, and belongs to its checkpoint.
+    """
+
+    def __init__(self, join: Join, spark: SparkSession, lake: Lakehouse, spool: Path, intake: Path) -> None:
         self._join = join
         self._spool = spool
         self._settled = Prepared(spark, spool, {_SETTLED: Part([join.table.ddl], join.settled)})
+        self._intake = Intake(join.reads, lake, intake)
+        self._closing = threading.Event()
         self.gate = Gate()
         self.failure: Failure | None = None
+        self.unfed: Exception | None = None  # why a query that nothing is wrong with has ended
         self._spark = spark
         self._lake = lake
         self._is_live = False
@@ -40,6 +58,7 @@ class JoinQuery:
         return self._join.table.short
 
     def close(self) -> None:
+        self._closing.set()
         shutil.rmtree(self._spool, ignore_errors=True)
 
     @property
@@ -48,11 +67,43 @@ class JoinQuery:
         return {reads.table.name for reads in self._join.reads}
 
     def start(self, checkpoint: Path, trigger: dict[str, object]) -> StreamingQuery:
-        """Starts the query over the silver tables, from their first version or its checkpoint."""
+        """Starts the query over all rows of the silver tables, or behind its checkpoint; by a trigger of some seconds it is fed until it
+        ends. Raises Unfed when silver cannot be read."""
         self._is_live, self._has_begun = "processingTime" in trigger, False
-        frames = [self._stream(reads.table.name, self._lake.path(reads.table)).select(*reads.columns) for reads in self._join.reads]
+        self.gate, self.unfed = Gate(), None
+        try:
+            self._intake.begin(checkpoint)
+        except Exception as error:
+            raise Unfed(f"{self.name} could not be started") from error
+        frames = [self._stream(self._intake.path(reads.table)).select(*reads.columns) for reads in self._join.reads]
         writer = self._join.function(*frames).writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint))
-        return writer.outputMode("append").trigger(**trigger).foreachBatch(self.gate.guarded(self._batch)).start()
+        query = writer.outputMode("append").trigger(**trigger).foreachBatch(self.gate.guarded(self._batch)).start()
+        if self._is_live and (every_s := self._seconds(str(trigger["processingTime"]))):
+            feeding = (query, self.gate, checkpoint, every_s)
+            threading.Thread(target=self._keep_feeding, args=feeding, name=f"intake of {self.name}", daemon=True).start()
+        return query
+
+    def feed(self) -> None:
+        """Takes what silver has committed since the last time: the query's next batch reads it."""
+        self._intake.take()
+
+    def _keep_feeding(self, query: StreamingQuery, gate: Gate, checkpoint: Path, every_s: float) -> None:
+        """Shortly before each trigger, which Spark has at whole multiples of the interval since 1970."""
+        rounds = 0
+        while not self._closing.wait((every_s - _LEAD_S - time.time()) % every_s) and query.isActive:
+            rounds += 1
+            try:
+                if rounds % _FORGET_EVERY == 0:
+                    self._intake.forget(checkpoint)
+                self._intake.take()
+            except Exception as error:  # whatever it is: the runner says it, and starts the query again
+                self.unfed = error
+                gate.end(query)
+                return
+
+    def _seconds(self, interval: str) -> float:
+        """What Spark takes an interval for."""
+        return self._spark._jvm.org.apache.spark.sql.streaming.Trigger.ProcessingTime(interval).intervalMs() / 1000
 
     def rehearse(self, examples: Mapping[str, pa.Table], stage: Path) -> None:
         """Runs the whole query once over example rows (by silver table) in a lake of its own under `stage`: cold, its first batch takes
@@ -61,10 +112,11 @@ class JoinQuery:
         lake.create([self._join.table])
         for reads in self._join.reads:
             lake.append(reads.table, examples[reads.table.name], Txn(self.name, 0))
-        JoinQuery(self._join, self._spark, lake, stage / "spool").start(stage / "checkpoint", {"availableNow": True}).awaitTermination()
+        query = JoinQuery(self._join, self._spark, lake, stage / "spool", stage / "intake")
+        query.start(stage / "checkpoint", {"availableNow": True}).awaitTermination()
 
-    def _stream(self, name: str, path: str) -> DataFrame:
-        # A rebuilt silver table is replaced in one commit; the stream passes over it and goes on behind.
+    def _stream(self, path: str) -> DataFrame:
+        # What was read is removed in one commit; the stream passes over it and goes on behind.
         reader = self._spark.readStream.format("delta").option("skipChangeCommits", "true").option("maxFilesPerTrigger", "5000")
         return reader.load(path)
 

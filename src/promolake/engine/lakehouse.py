@@ -254,7 +254,7 @@ class Lakehouse:
             self._opened(table)
             self._open[table.name].create_checkpoint()
 
-    def overwrite(self, table: Table, rows: pa.Table | DataFrame, txns: Iterable[Txn] = (), where: str = "") -> None:
+    def overwrite(self, table: Table, rows: pa.Table | pa.RecordBatchReader | DataFrame, txns: Iterable[Txn] = (), where: str = "") -> None:
         """Puts the rows in place of all rows (or of those that keep `where`) in one commit, which also records the transactions.
 
         With them their steps: a step left behind by an upsert that crashed would make its replay skip rows that are no longer there.
@@ -262,7 +262,8 @@ class Lakehouse:
         recorded = [one for txn in txns for one in (txn, txn.step(KNOWN))]
         properties = CommitProperties(app_transactions=[Transaction(txn.app, txn.version) for txn in recorded])
         with ExitStack() as closing:
-            new = closing.enter_context(self._spooled(table, rows)) if isinstance(rows, DataFrame) else conformed(rows, table)
+            new = closing.enter_context(self._spooled(table, rows)) if isinstance(rows, DataFrame) else rows
+            new = conformed(new, table) if isinstance(new, pa.Table) else new
             closing.enter_context(self._alone(table))
             closing.enter_context(self._turn(table))
             write_deltalake(self._in_hand(table), new, mode="overwrite", predicate=where or None, commit_properties=properties)

@@ -25,7 +25,7 @@ from promolake.core.watch import Watcher
 from promolake.engine import kafka
 from promolake.engine.doctor import preflight
 from promolake.engine.forwarding import Forwarder
-from promolake.engine.joining import JoinQuery
+from promolake.engine.joining import JoinQuery, Unfed
 from promolake.engine.lakehouse import Lakehouse
 from promolake.engine.lane import Lane
 from promolake.engine.lateness import BOOKS
@@ -223,11 +223,12 @@ class Runner:
                             running[part.name] = self._start(part, scan_trigger if isinstance(part, Scan) else join_trigger)
                         except BrokerAway:  # it answered a moment ago: it is waited for again
                             continue
-                        except (PySparkException, Py4JJavaError) as error:  # what cannot be read, or written, is found out here
-                            if self._given_up(part, error, records[part.name], stopped):
+                        except (PySparkException, Py4JJavaError, Unfed) as error:  # what cannot be read, or written, is found out here
+                            reason = error.__cause__ if isinstance(error, Unfed) else error
+                            if self._given_up(part, reason, records[part.name], stopped):
                                 over.add(part.name)
                     elif not running[part.name].isActive:
-                        error = running.pop(part.name).exception()
+                        error = running.pop(part.name).exception() or (part.unfed if isinstance(part, JoinQuery) else None)
                         if error is None or self._given_up(part, error, records[part.name], stopped):
                             over.add(part.name)
                     elif looks and isinstance(part, Scan):
@@ -296,7 +297,10 @@ class Runner:
     def _joins(self) -> Iterator[list[JoinQuery]]:
         with ExitStack() as closing:
             spool = self._settings.home / "spool"
-            joins = [JoinQuery(join, self._join_session, self.lake, spool / join.table.short) for join in self._flows.joins]
+            joins = [
+                JoinQuery(join, self._join_session, self.lake, spool / join.table.short, self._settings.intake(join.table.short))
+                for join in self._flows.joins
+            ]
             for join in joins:
                 closing.callback(join.close)
             yield joins
