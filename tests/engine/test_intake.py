@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 
 import pyarrow as pa
 import pytest
@@ -33,13 +34,14 @@ class Silver:
         self.home = home
         self.lake = Lakehouse(home / "lake")
         self.lake.create(reads.table for reads in READS)
+        self.stopping = Event()
         self.checkpoint = home / "checkpoints" / "join"
         self._commits = 0
         self.intake = self.begun()
 
     def begun(self) -> Intake:
         """As a run begins; afterwards the query has planned its first batch."""
-        intake = Intake(READS, self.lake, self.home / "intake")
+        intake = Intake(READS, self.lake, self.home / "intake", self.stopping)
         intake.begin(self.checkpoint)
         (self.checkpoint / "offsets").mkdir(parents=True, exist_ok=True)
         (self.checkpoint / "offsets" / "0").write_text("")
@@ -100,6 +102,21 @@ def test_of_much_that_has_waited_each_commit_takes_a_part(silver: Silver, monkey
     silver.intake.take()
     assert sorted(silver.taken()) == sorted(f"{kind}{n}" for kind in "vw" for n in range(7))
     assert silver.commits() == before + 4  # of two commits each, which are four rows, and one of the last
+
+
+def test_a_stop_is_heard_while_much_is_taken_and_the_rest_comes_the_next_time(silver: Silver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS", 1)
+    for n in range(3):
+        silver.arrive(f"v{n}")
+    silver.stopping.set()
+    silver.intake.take()
+    assert silver.taken() == ["v0"]
+    shutil.rmtree(silver.checkpoint)
+    with pytest.raises(Exception, match="the run was stopped"):
+        silver.begun()  # anew, with all rows
+    silver.stopping.clear()
+    silver.intake = silver.begun()
+    assert sorted(silver.taken()) == ["v0", "v1", "v2"]
 
 
 def test_rows_that_are_only_put_together_or_written_anew_do_not_come_again(silver: Silver) -> None:

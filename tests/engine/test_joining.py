@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
+from threading import Event, Thread
 from typing import Any
 from unittest.mock import Mock
 
@@ -77,7 +78,7 @@ class Shop:
 
     def query(self, spark: SparkSession | None = None) -> JoinQuery:
         spool = self.settings.home / "spool" / "joins"
-        return JoinQuery(FLOW, spark or join_session(self._spark), self.lake, spool, self.settings.intake(TABLE.short))
+        return JoinQuery(FLOW, spark or join_session(self._spark), self.lake, spool, self.settings.intake(TABLE.short), Event())
 
     def stream(self) -> None:
         """What the streaming query alone does, without the settling."""
@@ -292,6 +293,49 @@ def test_a_join_that_cannot_be_fed_ends_and_once_it_can_leaves_nothing_out(
     shop.stream()
     assert shop.matches() == attributed(events)
     assert shop.matches()["o1"][0] == "v2"
+
+
+def test_a_run_says_that_its_join_is_not_fed_tries_again_and_ends_whole(
+    shop: Shop, spark: SparkSession, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At its start, and while it runs."""
+    said: list[str] = []
+    take, is_full = Intake.take, Event()
+
+    def taking(intake: Intake) -> None:
+        if is_full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        take(intake)
+
+    monkeypatch.setattr(Intake, "take", taking)
+    settings = shop.settings.model_copy(update={"engine": shop.settings.engine.model_copy(update={"join_trigger": "2 seconds"})})
+    runner = Runner(settings, "nobody:1", spark, chosen(HALLWAY, [TABLE.name]), "joins", said.append)
+    events = [order("o1", 40), view("v1", 35)]
+    shop.arrive(*events)
+
+    def failures() -> int:
+        return sum(line.startswith("attributed_orders failed") and line.endswith(": OSError") for line in said)
+
+    def is_matched() -> bool:
+        return shop.matches() == attributed(events)
+
+    is_full.set()
+    run = Thread(target=runner.run, daemon=True)
+    run.start()
+    try:
+        for more in (view("v2", 36), view("v3", 37)):
+            before = failures()
+            is_full.set()
+            until(lambda before=before: failures() > before)
+            is_full.clear()
+            events.append(more)
+            shop.arrive(more)
+            until(is_matched, 60)
+    finally:
+        runner.stop()
+        run.join(60)
+    assert not run.is_alive()
+    assert is_matched()
 
 
 GOES_ON = {

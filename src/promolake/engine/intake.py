@@ -8,6 +8,7 @@ name, and Spark reads one file a trigger of a table whose files and log are forg
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote
@@ -33,11 +34,13 @@ class Intake:
     """The intake of one join, in `folder`: a table for each that it reads, with the columns it reads of it.
 
     Each commit names the silver commit it ends with, as a transaction of the silver table's id; so nothing is taken twice. Rows that are
-    rewritten or removed in silver do not come again, as with Spark's `skipChangeCommits`.
+    rewritten or removed in silver do not come again, as with Spark's `skipChangeCommits`. Where there is much to take, days of commits,
+    it ends soon after `stopping` is set; what is left comes the next time.
     """
 
-    def __init__(self, reads: Sequence[Reads], lake: Lakehouse, folder: Path) -> None:
+    def __init__(self, reads: Sequence[Reads], lake: Lakehouse, folder: Path, stopping: threading.Event) -> None:
         self._silver = lake
+        self._stopping = stopping
         self._folder = folder
         self._lake = Lakehouse(folder)
         self._tables = {one.table.name: (one.table, _narrowed(one)) for one in reads}
@@ -49,7 +52,7 @@ class Intake:
 
     def begin(self, checkpoint: Path) -> None:
         """Goes on behind what was taken so far, for the query of this checkpoint; or both anew, with all rows there are: where there was
-        no batch yet, or no intake (before there were any), or not of these tables. Raises DamageFound as `take`."""
+        no batch yet, or no intake (before there were any), or not of these tables. Raises DamageFound as `take`, and InterruptedError."""
         whole = {silver.name: DeltaTable(self._silver.path(silver)) for silver, _ in self._tables.values()}
         self._apps = {name: str(table.metadata().id) for name, table in whole.items()}
         if QueryLog(checkpoint).last < 0 or not all(self._knows(silver, narrow) for silver, narrow in self._tables.values()):
@@ -59,7 +62,7 @@ class Intake:
             self._lake.create(narrow for _, narrow in self._tables.values())
             for silver, narrow in self._tables.values():
                 table = whole[silver.name]
-                self._lake.overwrite(narrow, _rows(table, narrow), [Txn(self._apps[silver.name], table.version())])
+                self._lake.overwrite(narrow, self._rows(table, narrow), [Txn(self._apps[silver.name], table.version())])
         self.take()
 
     def _knows(self, silver: Table, narrow: Table) -> bool:
@@ -71,6 +74,8 @@ class Intake:
             app = self._apps[silver.name]
             for rows, version in self._news(silver, narrow, self._lake.transaction(narrow, app) + 1):
                 self._lake.append(narrow, rows, Txn(app, version))
+                if self._stopping.is_set():
+                    return
 
     def forget(self, checkpoint: Path) -> None:
         """Removes what the query has read, if it has read all there is and has no batch in hand."""
@@ -91,6 +96,20 @@ class Intake:
             if int(file.name[:20]) < delta.version() - KEPT:
                 file.unlink()
 
+    def _rows(self, delta: DeltaTable, narrow: Table) -> pa.RecordBatchReader:
+        """All rows the table has, a batch after the other."""
+        schema = arrow_schema(narrow).remove_metadata()
+        columns = ", ".join(f'"{name}"' for name in narrow.column_names)
+        found = pa.RecordBatchReader.from_stream(QueryBuilder().register("t", delta).execute(f"SELECT {columns} FROM t"))
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in found:
+                if self._stopping.is_set():
+                    raise InterruptedError("the run was stopped")  # half of the rows would pass for all of them
+                yield batch.cast(schema)
+
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
     def _news(self, silver: Table, narrow: Table, version: int) -> Iterator[tuple[pa.Table, int]]:
         """The rows of silver from a version on, some ROWS at a time, each with the version it ends with."""
         folder, parts, count = Path(self._silver.path(silver)), [], 0
@@ -108,14 +127,6 @@ class Intake:
             yield pa.concat_tables(parts), version - 1
         if self._silver.version(silver) >= version and commit_of(folder, version) is None:  # not one that has come meanwhile
             raise _lost(f"version {version} of {silver.name}, which is no longer kept")
-
-
-def _rows(delta: DeltaTable, narrow: Table) -> pa.RecordBatchReader:
-    """All rows the table has, a batch after the other."""
-    schema = arrow_schema(narrow).remove_metadata()
-    columns = ", ".join(f'"{name}"' for name in narrow.column_names)
-    found = pa.RecordBatchReader.from_stream(QueryBuilder().register("t", delta).execute(f"SELECT {columns} FROM t"))
-    return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in found))
 
 
 def _added(commit: Commit) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from py4j.protocol import Py4JError
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -36,15 +37,16 @@ class Unfed(Exception):
 class JoinQuery:
     """One Join as a streaming query: what it emits is settled with the rows that stand, and takes their place.
 
-    What it reads is kept in the folder `intake` meanwhile, and belongs to its checkpoint.
+    What it reads is kept in the folder `intake` meanwhile, and belongs to its checkpoint. To take much of it ends with `stopping`.
     """
 
-    def __init__(self, join: Join, spark: SparkSession, lake: Lakehouse, spool: Path, intake: Path) -> None:
+    def __init__(self, join: Join, spark: SparkSession, lake: Lakehouse, spool: Path, intake: Path, stopping: threading.Event) -> None:
         self._join = join
         self._spool = spool
         self._settled = Prepared(spark, spool, {_SETTLED: Part([join.table.ddl], join.settled)})
-        self._intake = Intake(join.reads, lake, intake)
-        self._closing = threading.Event()
+        self._intake = Intake(join.reads, lake, intake, stopping)
+        self._feeder: threading.Thread | None = None
+        self._enough = threading.Event()
         self.gate = Gate()
         self.failure: Failure | None = None
         self.unfed: Exception | None = None  # why a query that nothing is wrong with has ended
@@ -58,7 +60,7 @@ class JoinQuery:
         return self._join.table.short
 
     def close(self) -> None:
-        self._closing.set()
+        self._feed_no_more()
         shutil.rmtree(self._spool, ignore_errors=True)
 
     @property
@@ -70,6 +72,7 @@ class JoinQuery:
         """Starts the query over all rows of the silver tables, or behind its checkpoint; by a trigger of some seconds it is fed until it
         ends. Raises Unfed when silver cannot be read."""
         self._is_live, self._has_begun = "processingTime" in trigger, False
+        self._feed_no_more()
         self.gate, self.unfed = Gate(), None
         try:
             self._intake.begin(checkpoint)
@@ -79,8 +82,10 @@ class JoinQuery:
         writer = self._join.function(*frames).writeStream.queryName(self.name).option("checkpointLocation", str(checkpoint))
         query = writer.outputMode("append").trigger(**trigger).foreachBatch(self.gate.guarded(self._batch)).start()
         if self._is_live and (every_s := self._seconds(str(trigger["processingTime"]))):
+            self._enough = threading.Event()
             feeding = (query, self.gate, checkpoint, every_s)
-            threading.Thread(target=self._keep_feeding, args=feeding, name=f"intake of {self.name}", daemon=True).start()
+            self._feeder = threading.Thread(target=self._keep_feeding, args=feeding, name=f"intake of {self.name}", daemon=True)
+            self._feeder.start()
         return query
 
     def feed(self) -> None:
@@ -90,7 +95,7 @@ class JoinQuery:
     def _keep_feeding(self, query: StreamingQuery, gate: Gate, checkpoint: Path, every_s: float) -> None:
         """Shortly before each trigger, which Spark has at whole multiples of the interval since 1970."""
         rounds = 0
-        while not self._closing.wait((every_s - _LEAD_S - time.time()) % every_s) and query.isActive:
+        while not self._enough.wait((every_s - _LEAD_S - time.time()) % every_s) and _is_running(query):
             rounds += 1
             try:
                 if rounds % _FORGET_EVERY == 0:
@@ -98,8 +103,15 @@ class JoinQuery:
                 self._intake.take()
             except Exception as error:  # whatever it is: the runner says it, and starts the query again
                 self.unfed = error
-                gate.end(query)
+                if _is_running(query):
+                    gate.end(query)
                 return
+
+    def _feed_no_more(self) -> None:
+        """Waits for what is being taken."""
+        self._enough.set()
+        if self._feeder:
+            self._feeder.join()
 
     def _seconds(self, interval: str) -> float:
         """What Spark takes an interval for."""
@@ -112,7 +124,7 @@ class JoinQuery:
         lake.create([self._join.table])
         for reads in self._join.reads:
             lake.append(reads.table, examples[reads.table.name], Txn(self.name, 0))
-        query = JoinQuery(self._join, self._spark, lake, stage / "spool", stage / "intake")
+        query = JoinQuery(self._join, self._spark, lake, stage / "spool", stage / "intake", threading.Event())
         query.start(stage / "checkpoint", {"availableNow": True}).awaitTermination()
 
     def _stream(self, path: str) -> DataFrame:
@@ -150,3 +162,10 @@ class JoinQuery:
         )
         key = table.grain[0]
         return conformed(found.filter(pc.is_in(found[key], value_set=candidates[key].combine_chunks())), table)
+
+
+def _is_running(query: StreamingQuery) -> bool:
+    try:
+        return query.isActive
+    except (Py4JError, OSError):  # Java has ended, which the runner finds out
+        return False

@@ -225,7 +225,7 @@ class Runner:
                             continue
                         except (PySparkException, Py4JJavaError, Unfed) as error:  # what cannot be read, or written, is found out here
                             reason = error.__cause__ if isinstance(error, Unfed) else error
-                            if self._given_up(part, reason, records[part.name], stopped):
+                            if not self._stopping.is_set() and self._given_up(part, reason, records[part.name], stopped):
                                 over.add(part.name)
                     elif not running[part.name].isActive:
                         error = running.pop(part.name).exception() or (part.unfed if isinstance(part, JoinQuery) else None)
@@ -298,8 +298,8 @@ class Runner:
         with ExitStack() as closing:
             spool = self._settings.home / "spool"
             joins = [
-                JoinQuery(join, self._join_session, self.lake, spool / join.table.short, self._settings.intake(join.table.short))
-                for join in self._flows.joins
+                JoinQuery(join, self._join_session, self.lake, spool / name, self._settings.intake(name), self._stopping)
+                for join, name in ((join, join.table.short) for join in self._flows.joins)
             ]
             for join in joins:
                 closing.callback(join.close)
