@@ -51,7 +51,7 @@ _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 class Maintenance(_Section):
     every: str = Field("2 minutes", pattern=r"^[1-9]\d* (second|minute|hour|day)s?$", description="How often a job tends each table.")
     small_files: int = Field(50, ge=2, description="A table with more small files than this has them put together.")
-    keep_days: int = Field(7, ge=7, description="How long files no longer needed and old commits of the logs are kept.")
+    keep_days: int = Field(7, ge=1, description="How long files no longer needed and old commits of the logs are kept.")
     bronze_days: int = Field(0, ge=0, description="Whole UTC days bronze is kept; 0 keeps it for ever.")
 
     @property

@@ -166,18 +166,20 @@ def test_a_files_rows_are_bounded_and_files_hold_neighbouring_windows(lake: Lake
     assert held(lake, SALES) == rows
 
 
-def test_files_nobody_needs_go_after_seven_days_and_not_before(lake: Lakehouse) -> None:
+@pytest.mark.parametrize("keep_days", [7, 2])
+def test_files_nobody_needs_go_after_the_days_they_are_kept_and_not_before(lake: Lakehouse, keep_days: int) -> None:
+    rules = Rules(small_files=10, keep_days=keep_days)
     orphan = Path(lake.path(EVENTS)) / "part-00000-left-by-a-full-disk.snappy.parquet"
     orphan.touch()
     rows = held(lake, EVENTS)
-    tended(lake, EVENTS, rules=Rules(small_files=10))
+    tended(lake, EVENTS, rules=rules)
     assert len(on_disk(lake, EVENTS)) == 92
-    aged(lake, EVENTS, 6)
-    tended(lake, EVENTS)
+    aged(lake, EVENTS, keep_days - 1)
+    tended(lake, EVENTS, rules=rules)
     assert len(on_disk(lake, EVENTS)) == 92
     aged(lake, EVENTS, 2)
     # Of the 90 files put together only the log's checkpoint still speaks, with the time they were removed at.
-    said = tended(lake, EVENTS)
+    said = tended(lake, EVENTS, rules=rules)
     assert len(on_disk(lake, EVENTS)) < 92, said
     assert not orphan.exists()
     assert held(lake, EVENTS) == rows

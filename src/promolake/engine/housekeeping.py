@@ -4,6 +4,7 @@ shortened, files nobody needs removed, old bronze forgotten. None changes what t
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -91,14 +92,18 @@ def summed_up(delta: DeltaTable, keep_days: int) -> int:
 
 
 def _checkpoint(delta: DeltaTable) -> int:
-    """The version of the newest checkpoint, -1 when there is none."""
-    names = Path(delta.table_uri.removeprefix("file://")).glob("_delta_log/*.checkpoint.parquet")
-    return max((int(file.name[:20]) for file in names), default=-1)
+    """The version of the newest checkpoint, -1 when nothing names one: the folder of a log may be long."""
+    hint = Path(delta.table_uri.removeprefix("file://"), "_delta_log", "_last_checkpoint")
+    try:
+        return int(json.loads(hint.read_text())["version"])
+    except (OSError, ValueError, KeyError):
+        return -1
 
 
 def vacuumed(delta: DeltaTable, keep_days: int) -> int:
     """Removes data files that belong to no version younger than `keep_days`; returns how many."""
-    return len(delta.vacuum(retention_hours=24 * keep_days, dry_run=False, full=True))
+    # delta-rs would not have it below a week, whatever the table says.
+    return len(delta.vacuum(retention_hours=24 * keep_days, dry_run=False, full=True, enforce_retention_duration=False))
 
 
 def forgotten(delta: DeltaTable, before: datetime) -> int:
