@@ -173,12 +173,13 @@ class Ground:
         return list(found.values())
 
     def replayed(self) -> list[tuple[str, int]]:
-        """The batches that one process left unfinished and the next began again."""
+        """The batches that one process left unfinished and a later one began again: the next may die before it comes to a batch."""
+        lives = self.lives()
         return [
             batch
-            for earlier, later in pairwise(self.lives())
-            for batch in sorted(_batches(earlier, "begun") - _batches(earlier, "ended"))
-            if batch in _batches(later, "begun")
+            for n, life in enumerate(lives)
+            for batch in sorted(_batches(life, "begun") - _batches(life, "ended"))
+            if any(batch in _batches(later, "begun") for later in lives[n + 1 :])
         ]
 
     def recoveries(self) -> list[float]:
