@@ -33,7 +33,7 @@ VICTIM = Path(__file__).with_name("victim.py")
 PATIENCE_S = 600.0  # for a process on a machine that has other work
 KILLED = -signal.SIGKILL
 # A process that lives for a few batches is over before the second compiler has paid off: half the processor time of a start is saved.
-SHORT_LIVED = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+SHORT_LIVED = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"}
 
 
 class Entry(NamedTuple):

@@ -15,7 +15,8 @@ SPARK, BROKER = (Path(sys.prefix, "share", "promolake", f"{name}.jsa") for name 
 
 def reading(file: Path) -> str:
     """The JVM's options to start from the archive; none when `make install` has not written it, or where Spark would split its name."""
-    return f"-XX:SharedArchiveFile={file} -Xlog:cds=off -Xlog:cds+dynamic=off" if file.is_file() and " " not in str(file) else ""
+    silent = " ".join(f"-Xlog:{what}=off{where}" for what in ("cds", "cds+dynamic") for where in ("", ":stderr"))
+    return f"-XX:SharedArchiveFile={file} {silent}" if file.is_file() and " " not in str(file) else ""
 
 
 def writing(file: Path) -> str:

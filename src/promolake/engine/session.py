@@ -39,7 +39,9 @@ _COMPILING = (
     "-XX:MaxInlineLevel=9 -XX:FreqInlineSize=150 -XX:InlineSmallCode=1200"
 )
 # Where little is done Java's second compiler never pays; and what the first one makes is faster when it need not count for the second.
-_COMPILING_BRIEFLY = "-XX:TieredStopAtLevel=1"
+# Without it Java would keep room for a fifth of the code, and stop compiling when that is full.
+_COMPILING_BRIEFLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+_WARNING = "-Xlog:disable -Xlog:all=warning:stderr"  # on standard output, where Java warns, stands a command's --json
 BRIEF = 120_000  # records; at 200,000 it costs no less CPU, and a sixth more time (DECISIONS.md)
 # Free at once, the heap is not collected whole again and again while it grows, nor grown by what a busy minute needed. Java collects the
 # young part only as long as the old one has room: collected whole from time to time it fills no more than it did by then.
@@ -109,6 +111,7 @@ def session(
         say("starting Spark")
         # On the class path, not as spark.jars: only what Java's own class loader loads is in the archive, and seen by the Thrift server.
         options |= _LOCAL | {"spark.driver.extraClassPath": os.pathsep.join(map(str, found))}
+        os.environ.setdefault("SPARK_LAUNCHER_OPTS", _WARNING)  # of the JVM that only works out how to start the other
         options |= {"spark.default.parallelism": str(settings.engine.cores), _IS_BRIEF: str(brief).lower()} | options
         builder = builder.master(f"local[{settings.engine.cores + standing_tasks}]")
         builder = builder.config("spark.driver.memory", settings.engine.driver_memory)
@@ -118,7 +121,7 @@ def session(
         # A thread that dies of it would leave Spark waiting for what it had in hand, for ever and without a word.
         memory = f"-Xms{settings.engine.driver_memory} -Xss4m -XX:+ExitOnOutOfMemoryError"
         compiling = _COMPILING_BRIEFLY if brief else _COMPILING
-        java = f"{memory} {collector} {compiling} {class_data} {_quiet(settings.home)}"
+        java = f"{memory} {collector} {compiling} {_WARNING} {class_data} {_quiet(settings.home)}"
         builder = builder.config("spark.driver.extraJavaOptions", java)
     for key, value in options.items():
         builder = builder.config(key, value)
