@@ -289,6 +289,14 @@ def silver_is_cleared(patient: Patient) -> str:
     return "has to read version 1 of silver.views, which is no longer kept"
 
 
+def silver_is_damaged(patient: Patient) -> str:
+    """And nobody else reads that commit any more."""
+    silver_is_cleared(patient)
+    file = patient.log(VIEWS.table.name) / f"{1:020d}.json"
+    file.write_text('{"commitInfo":{"engineInfo":"promolake","operationMetrics":{"num_added_files":1}}}\n')
+    return "has to read version 1 of silver.views, which is cut off"
+
+
 def intake_is_cleared(patient: Patient) -> str:
     table = DeltaTable(str(patient.intake("views")))
     table.create_checkpoint()
@@ -303,7 +311,7 @@ def intake_is_cleared(patient: Patient) -> str:
     return "has to read version 1 of intake.orders, which is no longer kept"
 
 
-@pytest.mark.parametrize("cleared", [silver_is_cleared, intake_is_cleared], ids=lambda cleared: cleared.__name__)
+@pytest.mark.parametrize("cleared", [silver_is_cleared, silver_is_damaged, intake_is_cleared], ids=lambda cleared: cleared.__name__)
 def test_a_join_its_tables_have_gone_on_without_begins_anew(ward: Ward, patient: Patient, cleared: Callable[[Patient], str]) -> None:
     expected = cleared(patient)
     (found,) = patient.findings()

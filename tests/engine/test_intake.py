@@ -42,7 +42,7 @@ class Silver:
     def begun(self) -> Intake:
         """As a run begins; afterwards the query has planned its first batch."""
         intake = Intake(READS, self.lake, self.home / "intake", self.stopping)
-        intake.begin(self.checkpoint)
+        self.anew = intake.begin(self.checkpoint)
         (self.checkpoint / "offsets").mkdir(parents=True, exist_ok=True)
         (self.checkpoint / "offsets" / "0").write_text("")
         return intake
@@ -89,6 +89,7 @@ def test_what_was_there_before_the_first_start_comes_first_and_a_later_start_goe
     assert silver.taken() == ["v0"]
     silver.arrive("v1")
     silver.intake = silver.begun()
+    assert not silver.anew
     silver.arrive("v2")
     silver.intake.take()
     assert sorted(silver.taken()) == ["v0", "v1", "v2"]
@@ -129,6 +130,23 @@ def test_rows_that_are_only_put_together_or_written_anew_do_not_come_again(silve
     silver.arrive("v9")
     silver.intake.take()
     assert sorted(silver.taken()) == ["v0", "v1", "v2", "v3", "v9"]
+
+
+def test_a_table_that_brings_no_row_for_as_long_as_its_log_is_kept_is_not_taken_for_lost(silver: Silver) -> None:
+    """What maintenance commits meanwhile is cleared as well."""
+    for n in range(4):
+        silver.arrive(f"v{n}")
+    silver.intake.take()
+    newest = silver.lake.version(VIEWS.table)
+    compacted(DeltaTable(silver.lake.path(VIEWS.table)), VIEWS.table, 2)
+    silver.intake.take()
+    DeltaTable(silver.lake.path(VIEWS.table)).create_checkpoint()
+    silver.commit(newest + 1).unlink()
+    silver.lake = Lakehouse(silver.home / "lake")
+    silver.intake = silver.begun()
+    silver.arrive("v4")
+    silver.intake.take()
+    assert (sorted(silver.taken()), silver.anew) == (["v0", "v1", "v2", "v3", "v4"], False)
 
 
 LOST: dict[str, Callable[[Path], object]] = {
@@ -186,6 +204,7 @@ def test_checkpoint_and_intake_begin_anew_together(silver: Silver, change: Calla
     silver.intake = silver.begun()
     assert (sorted(silver.taken()), silver.taken(SEARCHES.table)) == (["v1", "v2"], ["s1"])
     assert not (silver.checkpoint / "state").exists(), "a checkpoint of rows that come again"
+    assert silver.anew is (change is not checkpoint_lost), "to be told of where there was a checkpoint"
     assert DeltaTable(silver.intake.path(VIEWS.table)).metadata().id != before
 
 
@@ -193,17 +212,21 @@ def read_up_to(silver: Silver, version: int, done: bool = True) -> None:
     """As Spark writes down that it has planned, and done, a batch that ends before a version of the intake of views."""
     table_id = DeltaTable(silver.intake.path(VIEWS.table)).metadata().id
     end = f'{{"sourceVersion":3,"reservoirId":"{table_id}","reservoirVersion":{version},"index":-1,"isStartingVersion":false}}'
-    (silver.checkpoint / "offsets" / "0").write_text(f"v1\n{{}}\n{end}\n-")
+    batch = max((int(file.name) for file in (silver.checkpoint / "offsets").iterdir()), default=-1) + 1
+    (silver.checkpoint / "offsets" / f"{batch}").write_text(f"v1\n{{}}\n{end}\n-")
     commits = silver.checkpoint / "commits"
     commits.mkdir(exist_ok=True)
-    (commits / "0").write_text("v1\n{}") if done else (commits / "0").unlink(missing_ok=True)
+    if done:
+        (commits / f"{batch}").write_text("v1\n{}")
 
 
 def files(silver: Silver) -> int:
     return len([*Path(silver.intake.path(VIEWS.table)).glob("*.parquet")])
 
 
-def test_what_the_join_has_read_is_forgotten_and_nothing_else(silver: Silver) -> None:
+@pytest.mark.parametrize(("began", "kept"), [(2 * KEPT - 1, KEPT + 1), (3, 2 * KEPT + 2)])
+def test_what_the_join_has_read_is_forgotten_and_nothing_else(silver: Silver, began: int, kept: int) -> None:
+    """Of the log stays what Spark reads again when it starts, all of the last batch, and some commits more."""
     for n in range(2 * KEPT):
         silver.arrive(f"v{n}")
         silver.intake.take()
@@ -213,11 +236,13 @@ def test_what_the_join_has_read_is_forgotten_and_nothing_else(silver: Silver) ->
     read_up_to(silver, silver.commits() + 1, done=False)
     silver.intake.forget(silver.checkpoint)
     assert files(silver) == 2 * KEPT, "its batch may have to be done again"
+    read_up_to(silver, began)
     read_up_to(silver, silver.commits() + 1)
     silver.intake.forget(silver.checkpoint)
     assert (files(silver), silver.taken()) == (0, [])
     log = Path(silver.intake.path(VIEWS.table), FOLDER)
-    assert len([*log.glob("*.json")]) == KEPT + 1
+    left = sorted(int(file.stem) for file in log.glob("*.json"))
+    assert (left[0] <= began, len(left)) == (True, kept), left
     silver.arrive("later")
     silver.intake = silver.begun()  # it still knows what it has taken
     assert silver.taken() == ["later"]

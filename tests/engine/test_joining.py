@@ -338,6 +338,17 @@ def test_a_run_says_that_its_join_is_not_fed_tries_again_and_ends_whole(
     assert is_matched()
 
 
+def test_a_join_that_has_to_begin_anew_says_so_and_ends_with_the_same_rows(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.arrive(order("o1", 40), view("v1", 35))
+    shop.run_once()
+    before = shop.matches()
+    assert "begins anew" not in capsys.readouterr().out
+    shutil.rmtree(shop.settings.intake(TABLE.short))
+    shop.run_once()
+    assert "attributed_orders begins anew, with all rows of silver" in capsys.readouterr().out
+    assert shop.matches() == before
+
+
 GOES_ON = {
     "orders go on": lambda n: order(f"o-{n}", 60 * n),
     "views go on": lambda n: view(f"v-{n}", 60 * n),

@@ -236,22 +236,25 @@ class CheckpointDoctor:
             yield Finding(where, what, Harm.NONE, "None is needed.")
 
     def _sources(self) -> Iterator[Finding]:
-        """A join whose tables have gone on without it: commits it has to read are no longer kept, of silver or of its intake.
+        """A join whose tables have gone on without it: commits it has to read are damaged or no longer kept, of silver or of its intake.
 
         Spark reads the last batch of a Delta source once more when the query starts, so what counts is where that batch began.
         """
         began = self._log.offsets.get(self._log.last - 1) or self._log.offsets.get(self._log.last)
         if began is None or not self._intake:
             return  # without an intake it begins anew
-        due = [(log.name, log, began.versions.get(log.table_id, 0)) for log in self._intake]
+        began_at = [(log, began.versions.get(log.table_id, 0)) for log in self._intake]
+        due = [(log, range(version, min(version, log.newest) + 1)) for log, version in began_at if version]
         silver = {log.table_id: log for log in self._tables}
         taken = [(silver[app], version) for log in self._intake for app, version in log.transactions().items() if app in silver]
-        due += [(log.name, log, version + 1) for log, version in taken]
-        for name, log, version in due:
-            if version <= log.newest and version not in log.commits:
-                what = f"has to read version {version} of {name}, which is no longer kept: {REFUSED}."
-                yield Finding(self._where, what, Harm.LOUD, _ANEW, self._retire)
-                return
+        due += [(log, range(version + 1, log.newest + 1)) for log, version in taken]
+        for log, versions in due:
+            for version in versions:
+                fault = "is no longer kept" if version not in log.commits else log.commit(version).fault
+                if fault:
+                    what = f"has to read version {version} of {log.name}, which {fault}: {REFUSED}."
+                    yield Finding(self._where, what, Harm.LOUD, _ANEW, self._retire)
+                    return
 
     def _take(self, file: Path, backup: Backup) -> None:
         backup.take(file)

@@ -96,7 +96,7 @@ def _checkpoint(delta: DeltaTable) -> int:
     hint = Path(delta.table_uri.removeprefix("file://"), "_delta_log", "_last_checkpoint")
     try:
         return int(json.loads(hint.read_text())["version"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return -1
 
 

@@ -50,12 +50,15 @@ class Intake:
         """Where the intake of a silver table stands."""
         return self._lake.path(self._tables[silver.name][1])
 
-    def begin(self, checkpoint: Path) -> None:
+    def begin(self, checkpoint: Path) -> bool:
         """Goes on behind what was taken so far, for the query of this checkpoint; or both anew, with all rows there are: where there was
-        no batch yet, or no intake (before there were any), or not of these tables. Raises DamageFound as `take`, and InterruptedError."""
+        no batch yet, or no intake (before there were any), or not of these tables. Returns whether batches were given up for it. Raises
+        DamageFound as `take`, and an error where it was stopped before it had all rows."""
         whole = {silver.name: DeltaTable(self._silver.path(silver)) for silver, _ in self._tables.values()}
         self._apps = {name: str(table.metadata().id) for name, table in whole.items()}
-        if QueryLog(checkpoint).last < 0 or not all(self._knows(silver, narrow) for silver, narrow in self._tables.values()):
+        has_begun = QueryLog(checkpoint).last >= 0
+        goes_on = has_begun and all(self._knows(silver, narrow) for silver, narrow in self._tables.values())
+        if not goes_on:
             shutil.rmtree(checkpoint, ignore_errors=True)
             shutil.rmtree(self._folder, ignore_errors=True)
             self._lake = Lakehouse(self._folder)
@@ -64,6 +67,7 @@ class Intake:
                 table = whole[silver.name]
                 self._lake.overwrite(narrow, self._rows(table, narrow), [Txn(self._apps[silver.name], table.version())])
         self.take()
+        return has_begun and not goes_on
 
     def _knows(self, silver: Table, narrow: Table) -> bool:
         return self._lake.exists(narrow) and self._lake.transaction(narrow, self._apps[silver.name]) >= 0
@@ -73,27 +77,31 @@ class Intake:
         for silver, narrow in self._tables.values():
             app = self._apps[silver.name]
             for rows, version in self._news(silver, narrow, self._lake.transaction(narrow, app) + 1):
-                self._lake.append(narrow, rows, Txn(app, version))
+                # What only put rows together is remembered as well: in a week that brings no other, its commit will be gone.
+                if not self._lake.append(narrow, rows, Txn(app, version)):
+                    self._lake.mark(narrow, Txn(app, version))
                 if self._stopping.is_set():
                     return
 
     def forget(self, checkpoint: Path) -> None:
         """Removes what the query has read, if it has read all there is and has no batch in hand."""
         log = QueryLog(checkpoint)
-        done = log.offsets.get(log.last)
-        if log.last == log.last_done and done is not None:
+        done, before = log.offsets.get(log.last), log.offsets.get(log.last - 1)
+        if log.last == log.last_done and done is not None and before is not None:
             for _, narrow in self._tables.values():
                 delta = DeltaTable(self._lake.path(narrow))
-                if done.versions.get(str(delta.metadata().id), 0) > delta.version() and delta.file_uris():
-                    self._emptied(narrow)
+                table_id = str(delta.metadata().id)
+                if done.versions.get(table_id, 0) > delta.version() and delta.file_uris():
+                    self._emptied(narrow, before.versions.get(table_id, 0))
 
-    def _emptied(self, narrow: Table) -> None:
+    def _emptied(self, narrow: Table, due: int) -> None:
+        """`due`: the version Spark will read on from when the query starts, once more all of its last batch."""
         self._lake.overwrite(narrow, arrow_schema(narrow).remove_metadata().empty_table())
         delta = DeltaTable(self._lake.path(narrow))
         delta.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
         delta.create_checkpoint()
         for file in Path(self._lake.path(narrow), FOLDER).glob("[0-9]*"):
-            if int(file.name[:20]) < delta.version() - KEPT:
+            if int(file.name[:20]) < min(due, delta.version() - KEPT):
                 file.unlink()
 
     def _rows(self, delta: DeltaTable, narrow: Table) -> pa.RecordBatchReader:
@@ -111,8 +119,9 @@ class Intake:
         return pa.RecordBatchReader.from_batches(schema, batches())
 
     def _news(self, silver: Table, narrow: Table, version: int) -> Iterator[tuple[pa.Table, int]]:
-        """The rows of silver from a version on, some ROWS at a time, each with the version it ends with."""
-        folder, parts, count = Path(self._silver.path(silver)), [], 0
+        """The rows of silver from a version on, some ROWS at a time, each with the version it ends with; none of the last perhaps."""
+        folder, first = Path(self._silver.path(silver)), version
+        parts, count = [arrow_schema(narrow).remove_metadata().empty_table()], 0
         while (commit := commit_of(folder, version)) is not None:
             if commit.fault:
                 raise _lost(f"version {version} of {silver.name}, which {commit.fault}")
@@ -121,9 +130,9 @@ class Intake:
                 count += parts[-1].num_rows
             if count >= ROWS:
                 yield pa.concat_tables(parts), version
-                parts, count = [], 0
+                parts, count, first = parts[:1], 0, version + 1
             version += 1
-        if count:
+        if version > first:
             yield pa.concat_tables(parts), version - 1
         if self._silver.version(silver) >= version and commit_of(folder, version) is None:  # not one that has come meanwhile
             raise _lost(f"version {version} of {silver.name}, which is no longer kept")

@@ -50,6 +50,7 @@ class JoinQuery:
         self.gate = Gate()
         self.failure: Failure | None = None
         self.unfed: Exception | None = None  # why a query that nothing is wrong with has ended
+        self.begins_anew = False  # though it had begun before
         self._spark = spark
         self._lake = lake
         self._is_live = False
@@ -75,7 +76,7 @@ class JoinQuery:
         self._feed_no_more()
         self.gate, self.unfed = Gate(), None
         try:
-            self._intake.begin(checkpoint)
+            self.begins_anew = self._intake.begin(checkpoint)
         except Exception as error:
             raise Unfed(f"{self.name} could not be started") from error
         frames = [self._stream(self._intake.path(reads.table)).select(*reads.columns) for reads in self._join.reads]

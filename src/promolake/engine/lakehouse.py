@@ -200,6 +200,11 @@ class Lakehouse:
                 write_deltalake(self._in_hand(table), conformed(rows, table), mode="append", commit_properties=_properties(txn))
             return True
 
+    def mark(self, table: Table, txn: Txn) -> None:
+        """Records a transaction that has no rows, in a table that stands as this house creates them."""
+        with self._alone(table), self._turn(table):
+            self._commit(table, txn, [])
+
     def upsert(self, table: Table, rows: pa.Table, txn: Txn) -> bool:
         """Adds to (ACCUMULATE) or takes the place of (REPLACE) the row of each grain; False when committed before or empty.
 

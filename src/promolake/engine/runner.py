@@ -291,7 +291,10 @@ class Runner:
         if isinstance(part, Scan):
             refuse_lost_records(QueryLog(checkpoint), self._bootstrap)
             return part.start(self._bootstrap, checkpoint, self._settings.engine.max_offsets, trigger)
-        return part.start(checkpoint, trigger)
+        query = part.start(checkpoint, trigger)
+        if part.begins_anew:
+            self._say(f"{part.name} begins anew, with all rows of silver: there was no intake for its checkpoint")
+        return query
 
     @contextmanager
     def _joins(self) -> Iterator[list[JoinQuery]]:
