@@ -43,9 +43,11 @@ _COMPILING = (
 _COMPILING_BRIEFLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 _WARNING = "-Xlog:disable -Xlog:all=warning:stderr"  # on standard output, where Java warns, stands a command's --json
 BRIEF = 120_000  # records; at 200,000 it costs no less CPU, and a sixth more time (DECISIONS.md)
-# Free at once, the heap is not collected whole again and again while it grows, nor grown by what a busy minute needed. Java collects the
-# young part only as long as the old one has room: collected whole from time to time it fills no more than it did by then.
-_COLLECT_EVERY = "2min"
+# Of the young part's size, and of how long it keeps what a batch still needs, Java makes its own mind up from pause to pause, and soon moves
+# 2 MB a second of what is about to die among what lasts, where only a whole collection finds it. In parts that stay as they are (a third of
+# the heap is young, a sixth of that for each of two sets of survivors) a batch's rows die where they were made: 0.1 MB a second (DECISIONS.md).
+_COLLECTING = "-XX:+UseParallelGC -XX:-UseAdaptiveSizePolicy -XX:SurvivorRatio=4"
+_COLLECT_EVERY = "2min"  # the whole heap; Spark lets go of what it sent around only then
 _ARENAS = 2  # of malloc, for all threads
 _M_ARENA_MAX = -8  # malloc.h
 _CHECKPOINTING = "org.apache.spark.sql.execution.streaming.checkpointing"
@@ -116,9 +118,10 @@ def session(
         builder = builder.master(f"local[{settings.engine.cores + standing_tasks}]")
         builder = builder.config("spark.driver.memory", settings.engine.driver_memory)
         # On two cores G1's concurrent threads take from the micro-batch what they save in pauses.
-        collector = jars.collector("-XX:+UseParallelGC")
+        collector = jars.collector(_COLLECTING)
         class_data = class_archive.reading(class_archive.SPARK) if class_data is None else class_data
-        # A thread that dies of it would leave Spark waiting for what it had in hand, for ever and without a word.
+        # All of the heap at once, or its parts do not stay. Out of it a thread would die alone, and leave Spark waiting for what it had in
+        # hand, for ever and without a word.
         memory = f"-Xms{settings.engine.driver_memory} -Xss4m -XX:+ExitOnOutOfMemoryError"
         compiling = _COMPILING_BRIEFLY if brief else _COMPILING
         java = f"{memory} {collector} {compiling} {_WARNING} {class_data} {_quiet(settings.home)}"
