@@ -82,6 +82,21 @@ def test_nothing_that_takes_long_to_load_is_loaded_for_another_command() -> None
     assert {"promolake.cli.jobs", "promolake.hallway", "pyspark", "pandas", "duckdb", "deltalake", "kafka"}.isdisjoint(loaded)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Arrow may not have it")
+@pytest.mark.parametrize(("wanted", "taken"), [({}, "jemalloc"), ({"ARROW_DEFAULT_MEMORY_POOL": "system"}, "system")])
+def test_arrow_has_an_allocator_that_gives_back_unless_the_environment_says_another(wanted: dict[str, str], taken: str) -> None:
+    code = """import promolake.cli.__main__ as door
+def main(_):
+    import pyarrow
+    print(pyarrow.default_memory_pool().backend_name)
+    return 0
+door.main = main
+door.process()"""
+    plain = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=plain | wanted).stdout
+    assert said == f"{taken}\n"
+
+
 def test_into_a_pipe_names_are_printed_whole(promolake) -> None:
     answer = promolake("tables")
     assert [table.name for table in HALLWAY.tables if f" {table.name} " not in answer.out] == []
