@@ -43,9 +43,9 @@ _COMPILING = (
 _COMPILING_BRIEFLY = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 _WARNING = "-Xlog:disable -Xlog:all=warning:stderr"  # on standard output, where Java warns, stands a command's --json
 BRIEF = 120_000  # records; at 200,000 it costs no less CPU, and a sixth more time (DECISIONS.md)
-# Of the young part's size, and of how long it keeps what a batch still needs, Java makes its own mind up from pause to pause, and soon moves
-# 2 MB a second of what is about to die among what lasts, where only a whole collection finds it. In parts that stay as they are (a third of
-# the heap is young, a sixth of that for each of two sets of survivors) a batch's rows die where they were made: 0.1 MB a second (DECISIONS.md).
+# Left to itself Java changes the young part's size, and how long it keeps what a batch still needs, from pause to pause, and soon moves
+# 2 MB a second of what is about to die among what lasts, where only a collection of the whole heap finds it. In parts that stay (a third
+# is young, a sixth of that each of two sets of survivors) a batch's rows die where they were made, all but 0.1 MB (DECISIONS.md).
 _COLLECTING = "-XX:+UseParallelGC -XX:-UseAdaptiveSizePolicy -XX:SurvivorRatio=4"
 _COLLECT_EVERY = "2min"  # the whole heap; Spark lets go of what it sent around only then
 _ARENAS = 2  # of malloc, for all threads
