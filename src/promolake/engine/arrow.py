@@ -35,4 +35,6 @@ def arrow_schema(table: Table) -> pa.Schema:
 
 def conformed(rows: pa.Table, table: Table) -> pa.Table:
     """The rows with exactly the table's columns and types; a value that does not fit raises pyarrow.ArrowInvalid."""
-    return rows.select(list(table.column_names)).cast(arrow_schema(table).remove_metadata())
+    rows, wanted = rows.select(list(table.column_names)), arrow_schema(table).remove_metadata()
+    # Arrow casts each column, to its own type too.
+    return pa.Table.from_arrays(rows.columns, schema=wanted) if rows.schema.equals(wanted) else rows.cast(wanted)

@@ -133,6 +133,7 @@ class _Leaf:
         written = pa.BufferOutputStream()  # the writer of ORC takes the process down with it when it meets a full disk
         found = self._none if is_empty else self._stored(rows)
         orc.write_table(found, written, stripe_size=ONE_STRIPE, compression_block_size=ONE_BLOCK)
+        self._path.unlink(missing_ok=True)  # ext4 writes what was cut short and written again to the disk at once, and makes it wait
         self._path.write_bytes(written.getvalue())
         self._is_empty = is_empty
 
