@@ -55,14 +55,6 @@ def _g1() -> None:
     jars.collector = lambda wanted: "-XX:+UseG1GC"
 
 
-def _parts_as_java_likes() -> None:
-    session._COLLECTING = "-XX:+UseParallelGC"
-
-
-def _blocks_of_orc() -> None:
-    prepared.ONE_BLOCK = 2**16
-
-
 def _silver_read_again() -> None:
     minutes.MAX_ROWS = 0
 
@@ -114,8 +106,6 @@ PATCHES: dict[str, Callable[[], None]] = {
     "expressions are interpreted": _compiled_to_java,
     "Java compiles later and less": _java_as_it_comes,
     "ParallelGC": _g1,
-    "the parts of Java's heap stay as they are": _parts_as_java_likes,
-    "ORC's writer takes its memory in one piece": _blocks_of_orc,
     "minutes lately touched stay in memory": _silver_read_again,
     "the next commit's file is looked for": _delta_rs_asked_each_time,
     "tables are held open": _opened_each_time,

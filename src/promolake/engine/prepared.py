@@ -14,6 +14,7 @@ not see the driver's files.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -133,8 +134,9 @@ class _Leaf:
         written = pa.BufferOutputStream()  # the writer of ORC takes the process down with it when it meets a full disk
         found = self._none if is_empty else self._stored(rows)
         orc.write_table(found, written, stripe_size=ONE_STRIPE, compression_block_size=ONE_BLOCK)
-        self._path.unlink(missing_ok=True)  # ext4 writes what was cut short and written again to the disk at once, and makes it wait
-        self._path.write_bytes(written.getvalue())
+        with open(self._path, "wb", opener=_as_it_is) as file:
+            file.write(written.getvalue())
+            file.truncate()
         self._is_empty = is_empty
 
     def _stored(self, rows: pa.Table) -> pa.Table:
@@ -142,6 +144,12 @@ class _Leaf:
             instants = rows.column(n).cast(pa.timestamp("us", "UTC")).cast(pa.int64())
             rows = rows.set_column(n, rows.field(n).name, instants)
         return rows
+
+
+def _as_it_is(path: str, flags: int) -> int:
+    """Opens a file without emptying it first: what was emptied and written anew ext4 puts to the disk at once, and the next has to wait
+    (mount option auto_da_alloc, ext4(5))."""
+    return os.open(path, flags & ~os.O_TRUNC, 0o600)
 
 
 def keeps_plans(spark: SparkSession) -> bool:
