@@ -33,7 +33,7 @@ from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 LEAF = "FileScan orc"
 ONE_STRIPE = 2**40  # bytes: more than any batch
 # The writer of ORC reserves 1 MB for each of a column's streams, in blocks of this size: at its default, 64 KB, sixteen times as many
-# pieces, which takes four times as long, and leaves what lasts longer between them, so that malloc gives none back (DECISIONS.md).
+# pieces, which takes four times as long, and leaves what lasts longer between them, so that malloc gives back less (DECISIONS.md).
 ONE_BLOCK = 2**20
 _PREFIX = re.compile(r"^[\s:+-]*(?:\*\(\d+\) )?")
 
