@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median
@@ -12,6 +14,7 @@ from typing import Any
 from bench.engines.engine import Engine, Place, Say
 from bench.latency import alive, books, figures, simulate, untrue
 from bench.measuring import Sample
+from promolake.cli.operating import size_of
 from promolake.producers.simulator import sales_file
 
 RATE = 1000.0
@@ -25,7 +28,8 @@ SLICE_S = 300.0  # delays are told by five minutes: two minutes alone would flat
 def endured(engine: Engine, minutes: float, home: Path, say: Say) -> dict[str, Any]:
     with alive(engine, "all", home, say) as (place, run, _), closing(engine.watch(place)) as watch:
         began = time.time()
-        report = simulate(place, RATE, minutes * 60)
+        with sized(place.home / "checkpoints") as state:
+            report = simulate(place, RATE, minutes * 60)
         wrong = untrue(engine, place, run, watch, report["truth"], DRAIN_S)
         starts = [began + SLICE_S * n for n in range(max(1, round(minutes * 60 / SLICE_S)))]
         delays = [figures(watch.delays(sales_file(books(place)), 0, start, start + SLICE_S)) for start in starts]
@@ -40,8 +44,29 @@ def endured(engine: Engine, minutes: float, home: Path, say: Say) -> dict[str, A
         "delays": delays,
         "memory": samples[-1].memory,
         "memory_slope": slope(samples),
+        "state": state,
         "series": [(one.at, one.memory) for one in samples[:: max(1, len(samples) // SERIES)]],
     }
+
+
+@contextmanager
+def sized(folder: Path, every_s: float = SLICE_S - 1.0) -> Iterator[list[int]]:
+    """Bytes in the files of the folder, time and again until the context is left: what an engine remembers from batch to batch, as it
+    keeps it. A second earlier than the delays are told by, or the last time would come after the end."""
+    sizes: list[int] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(every_s):
+            sizes.append(size_of(folder))
+
+    thread = threading.Thread(target=look, name="state", daemon=True)
+    thread.start()
+    try:
+        yield sizes
+    finally:
+        over.set()
+        thread.join()
 
 
 def batch_seconds(engine: Engine, place: Place) -> list[float]:

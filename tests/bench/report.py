@@ -144,12 +144,13 @@ def _endurance(results: Results) -> str:
             f"{one['drift']:.2f}" if one["drift"] else "-",
             f"{one['memory_slope']:+.1%}",
             f"{one['memory'] / 2**30:.2f} GiB",
+            " ".join(f"{size / 1e6:.0f}" for size in one.get("state", [])) or "-",
             *["no score: " + one["wrong"][0][:100] if one["wrong"] else _by_five(one["delays"], share) for share in ("p50", "p99")],
         ]
         for one in results.of("endurance")
     ]
     names = ("engine", "minutes", "batches", "late batches over early ones", "memory, per 10 minutes after warm-up", "memory at the end")
-    names += ("p50 s, by five minutes", "p99 s, by five minutes")
+    names += ("state on disk in MB, by five minutes", "p50 s, by five minutes", "p99 s, by five minutes")
     return f"## Endurance\n\n{_table(names, rows)}\n" if rows else ""
 
 

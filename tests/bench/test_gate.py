@@ -14,10 +14,11 @@ import pytest
 
 from bench import report
 from bench.dataset import START, more_keys
-from bench.endurance import slope
+from bench.endurance import sized, slope
 from bench.engines.engine import Place
 from bench.engines.promolake import Promolake
 from bench.goals import judged as judged_goals
+from bench.latency import until
 from bench.measuring import Metered, Sample, cpu_seconds, tree
 from bench.results import Results
 from bench.truth import Expected, differences, held, judged
@@ -144,3 +145,12 @@ def test_memory_that_grows_a_tenth_in_ten_minutes_is_told_and_what_came_before_i
     assert abs(slope(samples)) < 1e-9
     growing = [Sample(float(at), 0.0, int(1e9 * (1 + at / 6000))) for at in range(0, 1500, 10)]
     assert 0.08 < slope(growing) < 0.1
+
+
+def test_state_is_told_as_it_grows(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "1.delta").write_bytes(b"x" * 1000)
+    with sized(tmp_path, 0.01) as sizes:
+        assert until(lambda: sizes[-1:] == [1000], 10)
+        (tmp_path / "state" / "2.delta").write_bytes(b"x" * 500)
+        assert until(lambda: sizes[-1:] == [1500], 10)

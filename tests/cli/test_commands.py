@@ -97,6 +97,24 @@ door.process()"""
     assert said == f"{taken}\n"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere delta-rs has another allocator")
+def test_what_delta_rs_is_told_to_give_back_is_understood() -> None:
+    """Its allocator says nothing when it looks for another variable, or takes none of it."""
+    code = """import promolake.cli.__main__ as door
+def main(_):
+    import os
+    os.environ["_RJEM_MALLOC_CONF"] += ",confirm_conf:true"
+    import deltalake
+    return 0
+door.main = main
+door.process()"""
+    plain = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=plain).stderr
+    understood = re.findall(r"Set conf value: (\S+)", said)
+    assert {"narenas:2", "tcache_max:2048", "dirty_decay_ms:1000", "background_thread:true"} <= set(understood)
+    assert "Invalid" not in said
+
+
 def test_into_a_pipe_names_are_printed_whole(promolake) -> None:
     answer = promolake("tables")
     assert [table.name for table in HALLWAY.tables if f" {table.name} " not in answer.out] == []

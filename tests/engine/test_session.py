@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -59,6 +60,32 @@ spark._sc._gateway.proc.wait(30)
 print(died())
 ended(spark)
 """
+
+HELD = """
+import ctypes, sys
+from promolake.engine.session import malloc_gives_back
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks mapped usmblks fsmblks uordblks fordblks keepcost".split()]
+libc.mallinfo2.restype = Info
+if sys.argv[1] == "told":
+    malloc_gives_back()
+for _ in range(3):
+    libc.free(libc.malloc(8 << 20))
+before = libc.mallinfo2().mapped
+libc.malloc(1 << 20)
+print(libc.mallinfo2().mapped - before >= 1 << 20)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="not glibc, whose habit this is about")
+@pytest.mark.parametrize(("malloc", "is_mapped"), [("told", "True"), ("left alone", "False")])
+def test_what_is_large_never_makes_holes_between_what_lasts(malloc: str, is_mapped: str) -> None:
+    """It is mapped by itself, so that all of it goes back when it is freed, however many were freed before; malloc alone learns not to."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    done = subprocess.run([sys.executable, "-c", HELD, malloc], capture_output=True, text=True, env=plain)
+    assert done.stdout == f"{is_mapped}\n", done.stderr
 
 
 @pytest.mark.spark

@@ -100,7 +100,7 @@ class Probe:
         there = next(place for place in (home, *home.parents) if place.exists())
         usage = shutil.disk_usage(there)
         if self._disk is None or time.monotonic() - self._disk[0] > DISK_SECONDS:
-            used = {entry.name: _bytes(entry) for entry in sorted(home.iterdir()) if entry.is_dir()} if home.exists() else {}
+            used = {entry.name: size_of(entry) for entry in sorted(home.iterdir()) if entry.is_dir()} if home.exists() else {}
             self._disk = (time.monotonic(), Disk(datetime.now(UTC), used, usage.free, usage.total))
         measured = self._disk[1]
         return Disk(measured.measured_at, measured.used, usage.free, usage.total)
@@ -182,7 +182,8 @@ def _written(file: Path) -> datetime | None:
         return None
 
 
-def _bytes(folder: os.DirEntry[str] | Path) -> int:
+def size_of(folder: os.DirEntry[str] | Path) -> int:
+    """Bytes in all files under a folder that others write and tidy up meanwhile."""
     total = 0
     for place, _, files in os.walk(folder):
         for name in files:

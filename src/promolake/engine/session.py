@@ -48,8 +48,9 @@ BRIEF = 120_000  # records; at 200,000 it costs no less CPU, and a sixth more ti
 # is young, a sixth of that each of two sets of survivors) a batch's rows die where they were made, all but 0.1 MB (DECISIONS.md).
 _COLLECTING = "-XX:+UseParallelGC -XX:-UseAdaptiveSizePolicy -XX:SurvivorRatio=4"
 _COLLECT_EVERY = "2min"  # the whole heap; Spark lets go of what it sent around only then
-_ARENAS = 2  # of malloc, for all threads
-_M_ARENA_MAX = -8  # malloc.h
+# Of malloc: how many arenas all threads have; from how much on a piece is mapped by itself, and gone when it is freed; how much may be
+# free at an arena's end. By the numbers of malloc.h, and by the names a process looks for when it begins (mallopt(3)).
+_MALLOC = {-8: ("MALLOC_ARENA_MAX", 2), -3: ("MALLOC_MMAP_THRESHOLD_", 512 << 10), -1: ("MALLOC_TRIM_THRESHOLD_", 4 << 20)}
 _CHECKPOINTING = "org.apache.spark.sql.execution.streaming.checkpointing"
 _LOCAL = {
     "spark.ui.enabled": "false",
@@ -107,7 +108,7 @@ def session(
     builder = SparkSession.builder.appName(name)
     options = _SESSION | {"spark.sql.warehouse.dir": str(settings.home / "warehouse")} | dict(more or {})
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
-        _few_arenas()
+        malloc_gives_back()
         os.environ["JAVA_HOME"] = str(jars.java().resolve().parent.parent)
         found = jars.resolved(jars.SPARK_JARS, say)
         say("starting Spark")
@@ -134,12 +135,14 @@ def session(
     return spark
 
 
-def _few_arenas() -> None:
+def malloc_gives_back() -> None:
     """Here and in what is started from here. glibc gives each thread an arena, up to eight a core, and what was freed in one is of no use
-    to another: a JVM of 300 threads and a Python of 130 would grow for hours (mallopt(3), M_ARENA_MAX)."""
-    wanted = os.environ.setdefault("MALLOC_ARENA_MAX", str(_ARENAS))
-    with suppress(OSError, AttributeError, ValueError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, int(wanted))
+    to another: a JVM of 300 threads and a Python of 130 would grow for hours. And it soon takes pieces of up to 32 MB out of them, too, as
+    it has them mapped by themselves only until the first is freed: in a run's Python 200 MB of holes about 60 in use (mallopt(3))."""
+    for number, (name, value) in _MALLOC.items():
+        wanted = os.environ.setdefault(name, str(value))
+        with suppress(OSError, AttributeError, ValueError):  # another C library
+            ctypes.CDLL(None).mallopt(number, int(wanted))
 
 
 _starting = threading.local()
