@@ -21,7 +21,7 @@ from deltalake import DeltaTable
 from promolake.core.table import Table
 from promolake.engine.arrow import arrow_schema, conformed
 
-MAX_BYTES = 8_000_000  # of rows of one table kept in memory: about as much as an upsert by hand ever reaches (lakehouse.ROWS_BY_HAND)
+MAX_BYTES = 8_000_000  # of rows of one table kept in memory; what a late row needs beyond is read back
 _UNKNOWN = 2**62
 _EVER = datetime.min.replace(tzinfo=UTC)
 
