@@ -111,7 +111,7 @@ door.process()"""
     plain = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=plain).stderr
     understood = re.findall(r"Set conf value: (\S+)", said)
-    assert {"narenas:2", "tcache_max:2048", "dirty_decay_ms:1000", "background_thread:true"} <= set(understood)
+    assert {"narenas:2", "tcache_max:2048", "dirty_decay_ms:1000", "muzzy_decay_ms:0", "background_thread:true"} <= set(understood)
     assert "Invalid" not in said
 
 

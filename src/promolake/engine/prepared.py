@@ -33,7 +33,8 @@ from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 LEAF = "FileScan orc"
 ONE_STRIPE = 2**40  # bytes: more than any batch
 # The writer of ORC reserves 1 MB for each of a column's streams, in blocks of this size: at its default, 64 KB, sixteen times as many
-# pieces, which takes four times as long, and leaves what lasts longer between them, so that malloc gives back less (DECISIONS.md).
+# pieces, which takes twice as long, and leaves what lasts longer between them. Malloc maps one of this size by itself, and all of it
+# goes back when it is freed (session.py, DECISIONS.md).
 ONE_BLOCK = 2**20
 _PREFIX = re.compile(r"^[\s:+-]*(?:\*\(\d+\) )?")
 

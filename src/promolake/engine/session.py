@@ -107,8 +107,8 @@ def session(
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers that read a batch: this Python, not the first on the PATH
     builder = SparkSession.builder.appName(name)
     options = _SESSION | {"spark.sql.warehouse.dir": str(settings.home / "warehouse")} | dict(more or {})
+    malloc_gives_back()
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
-        malloc_gives_back()
         os.environ["JAVA_HOME"] = str(jars.java().resolve().parent.parent)
         found = jars.resolved(jars.SPARK_JARS, say)
         say("starting Spark")
