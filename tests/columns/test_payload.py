@@ -48,6 +48,8 @@ TEXTS: dict[str, tuple[str, str | None]] = {  # case: text, its problem
     "a second object behind": (GOOD + GOOD, "trailing_data"),
     "a second object behind a comma": (f"{GOOD},{GOOD}", "trailing_data"),
     "a second object behind brackets": (f"{GOOD}][{GOOD}", "trailing_data"),
+    "what ends an array behind": (f"{GOOD},0]", "trailing_data"),
+    "what ends an array behind, and a second object": (f"{GOOD},0][{GOOD}", "trailing_data"),
     "a bracket behind": (GOOD + "}", "trailing_data"),
     "a key twice": ('{"id":"a","id":"b"}', "duplicate_key"),
     "a key twice, nested": ('{"to":{"name":"a","name":"b"}}', "duplicate_key"),

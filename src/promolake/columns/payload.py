@@ -23,7 +23,7 @@ _SURROGATE = r"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})
 def text(value: Column) -> Column:
     """The value as text, a UTF-8 byte order mark removed; NULL where `envelope_problem` names a reason."""
     unmarked = F.when(F.substring(value, 1, 3) == F.lit(_BOM), F.substring(value, 4, MAX_BYTES)).otherwise(value)
-    return F.when(envelope_problem(value).isNull(), unmarked.cast("string"))
+    return F.when(F.octet_length(value).between(1, MAX_BYTES), F.try_validate_utf8(unmarked.cast("string")))
 
 
 def envelope_problem(value: Column) -> Column:
@@ -50,10 +50,20 @@ def json_fields(text: Column, topic: Topic) -> Column:
 def json_problem(text: Column, fields: Column) -> Column:
     """Why the text is not exactly one JSON object of the contract's shape; NULL when it is. `fields` is `json_fields(text)`.
 
-    `from_json` accepts what follows the first object and lets the last of two equal keys win; in an array, with an element behind it,
-    the text must therefore also make exactly two elements, and a VARIANT (which refuses duplicate keys). Without the element behind it
-    `{..}][{..}` would pass: Spark's JSON functions stop where the first value is complete.
+    `from_json` accepts what follows the first object and lets the last of two equal keys win; the text must therefore also make a VARIANT
+    (which refuses duplicate keys), in an array and followed by its own hash, which no text can hold. Without something behind it
+    `{..}][{..}` would pass, and by something known `{..},0][{..}`: Spark's JSON functions stop where the first value is complete.
+    Nearly every text is as it should be, which one pass over it shows; why another is not takes several.
     """
+    own = F.xxhash64(text)
+    signed = F.try_parse_json(F.concat(F.lit("["), text, F.lit(","), own.cast("string"), F.lit("]")))
+    is_one = F.coalesce(F.try_variant_get(signed, "$[1]", "bigint") == own, F.lit(False))
+    starts = text.startswith("{") | text.rlike(OBJECT)
+    return F.when(~(starts & fields[CORRUPT].isNull() & is_one), _json_reason(text, fields))
+
+
+def _json_reason(text: Column, fields: Column) -> Column:
+    """The reason, of a text that has one."""
     followed = F.concat(F.lit("["), text, F.lit(",0]"))
     elements = F.json_array_length(followed)
     is_object = text.rlike(OBJECT)
@@ -71,6 +81,7 @@ def json_problem(text: Column, fields: Column) -> Column:
         .when(elements != 2, "trailing_data")
         .when(F.try_parse_json(followed).isNull(), unfit)
         .when(fields[CORRUPT].isNotNull(), "wrong_type:payload")
+        .otherwise("trailing_data")
     )
 
 

@@ -72,6 +72,7 @@ _STREAM = {
     "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
+    "spark.sql.optimizer.inSetConversionThreshold": "1",  # a closed list is looked up in; one of up to ten Spark would go through
     "spark.sql.streaming.stopTimeout": "30s",
     "spark.sql.streaming.multipleWatermarkPolicy": "max",  # the slower side of a join does not hold up the other
 }

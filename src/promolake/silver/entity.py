@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from promolake.bronze.envelope import bronze_table
 from promolake.columns import codecs, event_time, payload, typed
+from promolake.columns.once import once
 from promolake.core.flow import Ingest, Projection
 from promolake.core.rule import Rule
 from promolake.core.table import Column, Table
@@ -38,7 +41,9 @@ QUARANTINED = (
 VIOLATIONS = "violations"
 ROW = "row"
 EVENT_ID_HEADER = "event_id"
-_DECODED = "_decoded"
+_HASH = "_payload_hash"
+_HELD = "_held_"  # before a field's name
+_BROKEN = "_broken"  # every reason as one text: empty for a good row, never NULL
 _BETWEEN = "\x01"  # two violations; in the name of none
 
 
@@ -67,21 +72,12 @@ def parsed(records: DataFrame, flow: Ingest) -> DataFrame:
 
     In: bronze columns (without or with `ingested_at`) of that topic's records, and the two HMAC pad columns. Out: one row per record;
     `row` is filled where `violations` is empty, else NULL. Works on a stream and on a static frame.
-
-    Each step is columns of their own, never a struct: reading a field out of a struct costs an interpreted row more than most of what
-    is done with it (DECISIONS.md).
     """
     envelope = [F.col(name) for name in records.columns if not name.startswith("hmac_")]
-    decoder = codecs.decoder(flow.topic)
-    staged = records.withColumns({"_text": payload.text(F.col("value")), "_envelope_problem": payload.envelope_problem(F.col("value"))})
-    for depth, stage in enumerate(decoder.stages):
-        staged = staged.withColumn(_DECODED, stage(F.col("_text"), F.col(_DECODED) if depth else None))
-    staged = staged.withColumns({f"_given_{name}": column for name, column in _given(decoder).items()})
-    staged = staged.withColumns({f"_typed_{name}": column for name, column in _typed(flow).items()})
-    staged = staged.withColumn("_broken", _broken(flow, decoder))
+    judged = records.select("*", F.xxhash64("value").alias(_HASH), F.inline(F.array(_judged(flow))))
     none = F.array().cast("array<string>")
-    staged = staged.withColumn(VIOLATIONS, F.when(F.col("_broken") == "", none).otherwise(F.array_distinct(F.split("_broken", _BETWEEN))))
-    return staged.select(*envelope, VIOLATIONS, F.when(F.size(VIOLATIONS) == 0, _silver(flow)).alias(ROW))
+    judged = judged.withColumn(VIOLATIONS, F.when(F.col(_BROKEN) == "", none).otherwise(F.array_distinct(F.split(_BROKEN, _BETWEEN))))
+    return judged.select(*envelope, VIOLATIONS, F.when(F.size(VIOLATIONS) == 0, _silver(flow)).alias(ROW))
 
 
 def silver_rows(parsed_records: DataFrame, flow: Ingest) -> DataFrame:
@@ -95,42 +91,50 @@ def quarantine_rows(parsed_records: DataFrame, flow: Ingest) -> DataFrame:
     return parsed_records.where(F.size(VIOLATIONS) > 0).select(*flow.quarantine.column_names)
 
 
-def _given(decoder: codecs.Decoder) -> dict[str, SparkColumn]:
-    """The source texts by column name, and the event time both read and as text."""
-    found = decoder.fields(F.col(_DECODED), F.col("key").cast("string"))
-    if "event_id" not in found:
-        found["event_id"] = F.coalesce(_header(EVENT_ID_HEADER), F.concat_ws("-", "topic", "partition", "offset"))
-    return {name.replace(".", "_"): column for name, column in found.items()}
+def _judged(flow: Ingest) -> SparkColumn:
+    """A struct of each field's typed value, under its column's name (`_held`), and of what the record breaks (`_broken`).
 
+    One expression from the bytes on: what it computes on the way is never written to a row (columns/once.py).
+    """
+    fields = [field for field in flow.topic.fields if field.kind != "time"]
+    names = [*(field.flat for field in fields), "event_time"]
 
-def _typed(flow: Ingest) -> dict[str, SparkColumn]:
-    given = {field.flat: F.col(f"_given_{field.flat}") for field in flow.topic.fields}
-    return {field.flat: typed.value(field, given[field.flat]) for field in flow.topic.fields if field.kind != "time"}
+    def with_text(text: SparkColumn) -> SparkColumn:
+        key = F.make_valid_utf8(F.col("key").cast("string"))
+        return once(codecs.given(flow.topic, text, key), lambda given: with_given(text, given))
+
+    def with_given(text: SparkColumn, given: SparkColumn) -> SparkColumn:
+        texts = {field.flat: given[field.flat] for field in fields if field.flat != "event_id" or codecs.gives_id(flow.topic)}
+        texts.setdefault("event_id", F.coalesce(_header(EVENT_ID_HEADER), F.concat_ws("-", "topic", "partition", "offset")))
+        values = {field.flat: typed.value(field, texts[field.flat]) for field in fields} | {"event_time": given["event_time"]}
+        return once(F.struct(*(value.alias(name) for name, value in values.items())), lambda held: with_held(text, given, texts, held))
+
+    def with_held(text: SparkColumn, given: SparkColumn, texts: Mapping[str, SparkColumn], held: SparkColumn) -> SparkColumn:
+        unreadable = F.when(text.isNull(), payload.envelope_problem(F.col("value"))).otherwise(given["problem"])
+        when = event_time.problem(given["event_time_text"], held["event_time"], F.col("kafka_timestamp"))
+        problems = [typed.problem(field, texts[field.flat], held[field.flat]) for field in fields]
+        rules = [F.when(~rule.holds(lambda name: held[name]), rule.name) for rule in flow.rules]
+        broken = F.concat_ws(_BETWEEN, when, *(problem for problem in problems if problem is not None), *rules)
+        return F.struct(*(held[name].alias(_HELD + name) for name in names), F.coalesce(unreadable, broken).alias(_BROKEN))
+
+    return once(payload.text(F.col("value")), with_text)
 
 
 def _held(name: str) -> SparkColumn:
     """A field's typed value."""
-    return F.col("_given_event_time" if name == "event_time" else f"_typed_{name}")
-
-
-def _broken(flow: Ingest, decoder: codecs.Decoder) -> SparkColumn:
-    """Why the payload cannot be read, or every field and rule it breaks, as one text: empty for a good row, never NULL."""
-    unreadable = F.coalesce("_envelope_problem", decoder.problem(F.col("_text"), F.col(_DECODED)))
-    when = event_time.problem(F.col("_given_event_time_text"), _held("event_time"), F.col("kafka_timestamp"))
-    fields = [typed.problem(field, F.col(f"_given_{field.flat}"), _held(field.flat)) for field in flow.topic.fields if field.kind != "time"]
-    rules = [F.when(~rule.holds(_held), rule.name) for rule in flow.rules]
-    return F.coalesce(unreadable, F.concat_ws(_BETWEEN, when, *(problem for problem in fields if problem is not None), *rules))
+    return F.col(_HELD + name)
 
 
 def _silver(flow: Ingest) -> SparkColumn:
     columns = flow.projection(_held)
     columns |= {name: _held(name) for name in ("event_id", "event_time")}
-    columns |= {name: F.col(name) for name in ("partition", "offset", "kafka_timestamp")} | {"payload_hash": F.xxhash64("value")}
-    has_value = F.col("value").isNotNull()  # makes every field nullable, as Arrow wants of the fields of a struct that may be NULL
+    columns |= {name: F.col(name) for name in ("partition", "offset", "kafka_timestamp")} | {"payload_hash": F.col(_HASH)}
+    always = F.col("partition").isNotNull()  # makes every field nullable, as Arrow wants of the fields of a struct that may be NULL
     return F.struct(
-        *(F.when(has_value, columns[c.name].try_cast(c.type)).alias(c.name) for c in flow.table.columns if c.name != "ingested_at")
+        *(F.when(always, columns[c.name].try_cast(c.type)).alias(c.name) for c in flow.table.columns if c.name != "ingested_at")
     )
 
 
 def _header(name: str) -> SparkColumn:
-    return F.get(F.filter("headers", lambda header: header["key"] == name), F.lit(0))["value"].cast("string")
+    """As text, whatever its bytes: what cannot be read stands as U+FFFD."""
+    return F.make_valid_utf8(F.get(F.filter("headers", lambda header: header["key"] == name), F.lit(0))["value"].cast("string"))
