@@ -5,6 +5,8 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from promolake.columns.text import without
+
 PARTS = ("ip", "time", "request", "status", "bytes", "referrer", "agent")
 _MARK = "\x01"
 # Apache mod_log_config, "combined": %h %l %u [%t] "%r" %>s %b "%{Referer}i" "%{User-agent}i"; quotes inside are escaped by a backslash.
@@ -16,7 +18,7 @@ _ASSET = r"(?i)\.(png|jpg|jpeg|gif|ico|css|js|woff|ttf|svg|eot|map)$"
 
 def parts(line: Column) -> Column:
     """The line as an array of `PARTS` texts; an array of one element where the line has another shape."""
-    marked = F.regexp_replace(F.translate(line, _MARK, ""), _LINE, _MARK.join(f"${n}" for n in range(1, len(PARTS) + 1)))
+    marked = F.regexp_replace(without(line, _MARK), _LINE, _MARK.join(f"${n}" for n in range(1, len(PARTS) + 1)))
     return F.split(marked, _MARK)
 
 

@@ -6,6 +6,7 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from promolake.columns import event_time, payload
+from promolake.columns.text import without
 
 UNKNOWN = "UNKNOWN"
 _MARK = "\x01"
@@ -46,7 +47,7 @@ def inner(outer: Column) -> Column:
 def head(text: Column, outer: Column, inner: Column) -> Column:
     """A plain line as [time, level, rest], empty where absent; NULL where the event is JSON throughout."""
     line = F.when(outer.isNull(), text).when(inner.isNull() & outer["log"].isNotNull(), F.rtrim(outer["log"], F.lit("\n")))
-    return F.split(F.regexp_replace(F.translate(line, _MARK, ""), _HEAD, f"$1{_MARK}$2{_MARK}$3"), _MARK)
+    return F.split(F.regexp_replace(without(line, _MARK), _HEAD, f"$1{_MARK}$2{_MARK}$3"), _MARK)
 
 
 def fields(outer: Column, inner: Column, head: Column, key: Column) -> dict[str, Column]:

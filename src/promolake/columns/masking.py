@@ -7,6 +7,8 @@ import hashlib
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from promolake.columns.once import once
+
 KEY_VERSION = "v1"
 KEY_INNER = "hmac_inner"
 KEY_OUTER = "hmac_outer"
@@ -27,8 +29,11 @@ def hmac_sha256(text: Column) -> Column:
 
 def pseudonym(text: Column) -> Column:
     """A keyed pseudonym that joins: key version and 128 bits of HMAC-SHA-256, `v1:<32 hex>`; NULL for NULL or blank."""
-    cleaned = F.trim(text)
-    return F.when(F.length(cleaned) > 0, F.concat(F.lit(f"{KEY_VERSION}:"), F.substring(hmac_sha256(cleaned), 1, 32)))
+
+    def named(cleaned: Column) -> Column:
+        return F.when(F.length(cleaned) > 0, F.concat(F.lit(f"{KEY_VERSION}:"), F.substring(hmac_sha256(cleaned), 1, 32)))
+
+    return once(F.trim(text), named)
 
 
 def phone_digits(phone: Column) -> Column:
@@ -39,9 +44,12 @@ def phone_digits(phone: Column) -> Column:
 
 def phone_masked(phone: Column) -> Column:
     """`13812345678` as `138****5678`; shorter numbers keep their last two digits."""
-    digits = phone_digits(phone)
-    full = F.concat(F.substring(digits, 1, 3), F.lit("****"), F.right(digits, F.lit(4)))
-    return F.when(F.length(digits) >= 11, full).when(phone.isNotNull(), F.concat(F.lit("****"), F.right(digits, F.lit(2))))
+
+    def masked(digits: Column) -> Column:
+        full = F.concat(F.substring(digits, 1, 3), F.lit("****"), F.right(digits, F.lit(4)))
+        return F.when(F.length(digits) >= 11, full).when(phone.isNotNull(), F.concat(F.lit("****"), F.right(digits, F.lit(2))))
+
+    return once(phone_digits(phone), masked)
 
 
 def email_normal(email: Column) -> Column:
@@ -67,8 +75,11 @@ def address_masked(address: Column) -> Column:
 
 def card_masked(card: Column) -> Column:
     """`4111111111111111` as `****1111` (PCI DSS 4.0, 3.4.1 allows the last four)."""
-    digits = F.regexp_replace(card, r"\D", "")
-    return F.when(F.length(digits) >= 8, F.concat(F.lit("****"), F.right(digits, F.lit(4)))).when(card.isNotNull(), F.lit("****"))
+
+    def masked(digits: Column) -> Column:
+        return F.when(F.length(digits) >= 8, F.concat(F.lit("****"), F.right(digits, F.lit(4)))).when(card.isNotNull(), F.lit("****"))
+
+    return once(F.regexp_replace(card, r"\D", ""), masked)
 
 
 # A number starts behind an escape (`\n`, `%2B`) as well as behind a blank; behind a letter or digit it is part of an id.

@@ -9,12 +9,14 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from promolake.columns.text import without
 from promolake.core.topic import Field
 
 MAX_MONEY = 1_000_000_000
 MONEY_SCALE = 4
 MAX_ID = 256
-_BLANK = " \t\r\n\0"
+_NUL = "\0"  # PostgreSQL's text and jsonb refuse it
+_BLANK = f" \t\r\n{_NUL}"
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NON_FINITE = r'(?i)^"?[+-]?(nan|inf|infinity)"?$'  # Spark's JSON reader hands 1e400 over as "Infinity", quotes included
@@ -24,7 +26,7 @@ def value(field: Field, given: Column) -> Column:
     """The typed value of a source text by the field's kind; NULL where the text is none. Times are not read here."""
     match field.kind:
         case "id":
-            return F.when((F.length(given) <= MAX_ID) & ~given.rlike(r"^\s*[\[{]"), _without_nul(given))
+            return F.when((F.length(given) <= MAX_ID) & ~given.rlike(r"^\s*[\[{]"), without(given, _NUL))
         case "integer":
             return given.try_cast("bigint")
         case "decimal":
@@ -36,7 +38,7 @@ def value(field: Field, given: Column) -> Column:
         case "code":
             return F.upper(F.trim(given))
         case _:
-            return _without_nul(given)
+            return without(given, _NUL)
 
 
 def problem(field: Field, given: Column, value: Column) -> Column | None:
@@ -75,8 +77,3 @@ def _wrong(field: Field, given: Column, value: Column) -> Column | None:
 
 def _unread_number(field: Field, given: Column, too_large: str) -> Column:
     return F.when(given.rlike(_NON_FINITE), "not_finite").when(given.rlike(_NUMBER), too_large).otherwise(f"wrong_type:{field.flat}")
-
-
-def _without_nul(text: Column) -> Column:
-    """NUL characters removed: PostgreSQL's text and jsonb refuse them."""
-    return F.when(F.contains(text, F.lit("\0")), F.translate(text, "\0", "")).otherwise(text)  # to look is a fifth of the work

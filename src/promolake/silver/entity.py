@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from promolake.bronze.envelope import bronze_table
 from promolake.columns import codecs, event_time, payload, typed
 from promolake.columns.once import once
+from promolake.columns.text import readable
 from promolake.core.flow import Ingest, Projection
 from promolake.core.rule import Rule
 from promolake.core.table import Column, Table
@@ -100,8 +101,7 @@ def _judged(flow: Ingest) -> SparkColumn:
     names = [*(field.flat for field in fields), "event_time"]
 
     def with_text(text: SparkColumn) -> SparkColumn:
-        key = F.make_valid_utf8(F.col("key").cast("string"))
-        return once(codecs.given(flow.topic, text, key), lambda given: with_given(text, given))
+        return once(codecs.given(flow.topic, text, readable(F.col("key"))), lambda given: with_given(text, given))
 
     def with_given(text: SparkColumn, given: SparkColumn) -> SparkColumn:
         texts = {field.flat: given[field.flat] for field in fields if field.flat != "event_id" or codecs.gives_id(flow.topic)}
@@ -136,5 +136,4 @@ def _silver(flow: Ingest) -> SparkColumn:
 
 
 def _header(name: str) -> SparkColumn:
-    """As text, whatever its bytes: what cannot be read stands as U+FFFD."""
-    return F.make_valid_utf8(F.get(F.filter("headers", lambda header: header["key"] == name), F.lit(0))["value"].cast("string"))
+    return readable(F.get(F.filter("headers", lambda header: header["key"] == name), F.lit(0))["value"])
