@@ -81,6 +81,7 @@ _STREAM = {
 _JOIN = _STREAM | {
     "spark.sql.streaming.join.stateFormatVersion": "4",
     "spark.sql.streaming.join.stateFormatV4.enabled": "true",
+    "spark.sql.streaming.minBatchesToRetain": "20",  # ten minutes of triggers; a start needs the last, and Spark would keep a hundred
 }
 # The scan's micro-batch is a thousand rows through a thousand expressions: generating and compiling Java for it costs more than running it.
 _INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
