@@ -11,10 +11,12 @@ from promolake.columns import access_line, event_time, log_event, payload
 from promolake.columns.once import once
 from promolake.core.topic import Topic
 
+PROBLEM = "_problem"  # the name of no field
+
 
 def given(topic: Topic, text: Column, key: Column) -> Column:
     """What a message says, as one struct: the source texts by the fields' flat names (`event_id` of JSON only), of the event time both the
-    timestamp (`event_time`) and the text it came from (`event_time_text`), and why the text cannot be read (`problem`).
+    timestamp (`event_time`) and the text it came from (`event_time_text`), and why the text cannot be read (PROBLEM).
 
     `text` is payload.text of the value, `key` the message key as text."""
     return {"json": _json, "access_line": _access_line, "log_event": _log_event}[topic.codec](topic, text, key)
@@ -49,4 +51,4 @@ def _log_event(topic: Topic, text: Column, key: Column) -> Column:
 
 
 def _named(texts: Mapping[str, Column], problem: Column) -> Column:
-    return F.struct(*(column.alias(name) for name, column in texts.items()), problem.cast("string").alias("problem"))
+    return F.struct(*(column.alias(name) for name, column in texts.items()), problem.cast("string").alias(PROBLEM))

@@ -84,7 +84,12 @@ _JOIN = _STREAM | {
     "spark.sql.streaming.minBatchesToRetain": "20",  # ten minutes of triggers; a start needs the last, and Spark would keep a hundred
 }
 # The scan's micro-batch is a thousand rows through a thousand expressions: generating and compiling Java for it costs more than running it.
-_INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+# Then Spark also keeps what expressions share in a cache, emptied for each row, which costs more than to compute it again.
+_INTERPRETED = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.subexpressionElimination.enabled": "false",
+}
 _SCAN = _STREAM | _INTERPRETED
 # Of few batches, and without a second compiler, what is compiled pays at once.
 _BRIEF_SCAN = _STREAM | {"spark.sql.codegen.wholeStage": "false"}

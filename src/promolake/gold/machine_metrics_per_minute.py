@@ -55,7 +55,7 @@ def _p75(name: str) -> SparkColumn:
 
 def _average(name: str) -> SparkColumn:
     """The mean, adding in ascending order: floating-point sums depend on the order, and a stream's order is not a batch's."""
-    values = F.array_sort(F.collect_list(name))
+    values = F.sort_array(F.collect_list(name))
     return F.try_divide(F.aggregate(values, F.lit(0.0), lambda total, value: total + value), F.size(values)).alias(f"{name}_avg")
 
 

@@ -110,7 +110,7 @@ def _judged(flow: Ingest) -> SparkColumn:
         return once(F.struct(*(value.alias(name) for name, value in values.items())), lambda held: with_held(text, given, texts, held))
 
     def with_held(text: SparkColumn, given: SparkColumn, texts: Mapping[str, SparkColumn], held: SparkColumn) -> SparkColumn:
-        unreadable = F.when(text.isNull(), payload.envelope_problem(F.col("value"))).otherwise(given["problem"])
+        unreadable = F.when(text.isNull(), payload.envelope_problem(F.col("value"))).otherwise(given[codecs.PROBLEM])
         when = event_time.problem(given["event_time_text"], held["event_time"], F.col("kafka_timestamp"))
         problems = [typed.problem(field, texts[field.flat], held[field.flat]) for field in fields]
         rules = [F.when(~rule.holds(lambda name: held[name]), rule.name) for rule in flow.rules]
