@@ -25,6 +25,7 @@ from promolake.engine.arrow import arrow_schema, conformed
 from promolake.engine.intake import Intake
 from promolake.engine.joining import JoinQuery, Unfed
 from promolake.engine.lakehouse import Lakehouse, Txn
+from promolake.engine.query_log import QueryLog
 from promolake.engine.runner import Runner, chosen
 from promolake.engine.session import join_session
 from promolake.gold.attributed_orders import FLOW, TABLE
@@ -228,6 +229,9 @@ def test_the_stream_alone_ends_as_a_plain_recomputation_and_forgets_what_is_out_
         finally:
             running.stop()
     assert shop.matches() == attributed([*arriving, *end])
+    log = QueryLog(shop.settings.checkpoint(query.name))
+    assert log.last > 40
+    assert len(log.offsets) < 25, "of its state a join keeps twenty batches, not Spark's hundred (DECISIONS.md)"
     touches = [row for table, row in arriving if table is not ORDERS.table and row["user_hash"]]
     assert forgotten == len(touches)  # Spark does not count the lines it lets go
 
